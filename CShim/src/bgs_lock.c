@@ -1,0 +1,1 @@
+#include "bgs_lock.h"

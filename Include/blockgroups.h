@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * blockgroups.h - the btrfs extent allocator as a userspace library.
+ *
+ * Two ways in:
+ *   - bg_allocator_create(): a pure in-memory allocator. You say which block
+ *     groups exist and what is free in them.
+ *   - bg_fs_open(): the block groups of a real btrfs file system, on devices
+ *     or image files; bg_fs_allocator() is then its allocator.
+ *
+ * Errors:  every function that can fail returns 0 or a negative errno, and
+ *          leaves its out-parameters alone when it fails. A refused call
+ *          changes nothing.
+ * Units:   addresses and lengths are bytes; addresses are logical (the file
+ *          system's own address space), never device offsets.
+ * Threads: every function may be called from any thread at any time, on the
+ *          same handles, except the destroying ones (bg_allocator_destroy(),
+ *          bg_fs_close()), which must be the last call on their handle. No
+ *          thread needs to be registered. A struct bg_extent is a plain value.
+ * Memory:  handles are opaque. A claim and a give-back allocate nothing and
+ *          never return -ENOMEM.
+ */
+#ifndef BLOCKGROUPS_H
+#define BLOCKGROUPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BG_VERSION_MAJOR 0
+#define BG_VERSION_MINOR 1
+#define BG_VERSION_PATCH 0
+
+/* What a block group holds: exactly one of these, or BG_DATA | BG_METADATA (mixed). */
+#define BG_DATA		(UINT64_C(1) << 0)
+#define BG_SYSTEM	(UINT64_C(1) << 1)
+#define BG_METADATA	(UINT64_C(1) << 2)
+/* How it lies on devices: at most one; none means single. Values as on disk. */
+#define BG_RAID0	(UINT64_C(1) << 3)
+#define BG_RAID1	(UINT64_C(1) << 4)
+#define BG_DUP		(UINT64_C(1) << 5)
+#define BG_RAID10	(UINT64_C(1) << 6)
+#define BG_RAID5	(UINT64_C(1) << 7)
+#define BG_RAID6	(UINT64_C(1) << 8)
+#define BG_RAID1C3	(UINT64_C(1) << 9)
+#define BG_RAID1C4	(UINT64_C(1) << 10)
+
+/*
+ * The single profile has no bit on disk. In bg_claim_options::flags this one
+ * (the kernel's in-memory bit for it) asks for single and nothing else.
+ */
+#define BG_AVAIL_SINGLE	(UINT64_C(1) << 48)
+
+/* bg_fs_open() flags */
+#define BG_OPEN_READ_ONLY	(1u << 0)
+/* Take free space from the extent tree even where a free-space tree is valid. */
+#define BG_OPEN_EXTENT_TREE	(1u << 1)
+
+/* bg_allocator_options::flags */
+/* Small claims take the locked path too: for measurements. */
+#define BG_ALLOCATOR_NO_MAGAZINES	(1u << 0)
+
+struct bg_allocator;
+struct bg_group;
+struct bg_fs;
+
+/* A range of the logical address space, in bytes. */
+struct bg_extent {
+	uint64_t logical;
+	uint64_t length;
+};
+
+/*
+ * How an allocator is made. Zero the struct, then set .size = sizeof it.
+ *
+ * Hooks run on the thread whose claim needed them, outside every lock of the
+ * library, and may call any function on the allocator they are given except
+ * bg_allocator_destroy() and bg_claim(). They return 0 or a negative errno.
+ */
+struct bg_allocator_options {
+	uint32_t size;
+	/* Smallest unit of space, bytes: a power of two from 512 to 65536; 0 means 4096. */
+	uint32_t sector_size;
+	/* BG_ALLOCATOR_* */
+	uint32_t flags;
+	uint32_t reserved;
+	/* Passed to every hook. */
+	void *context;
+	/*
+	 * Called once for each group, when a claim first needs it, however many
+	 * threads arrive at once: report the group's free ranges with
+	 * bg_group_add_free_space(). An error is kept with the group and every
+	 * later claim passes the group by. NULL: a group starts out cached.
+	 */
+	int (*cache_group)(void *context, struct bg_group *group);
+	/*
+	 * Called by one thread, while others that ran out of space wait for it:
+	 * add a group of these flags with room for length bytes, where that is
+	 * possible, or return -ENOSPC. NULL: there are never more groups.
+	 */
+	int (*allocate_chunk)(void *context, struct bg_allocator *allocator,
+			      uint64_t flags, uint64_t length);
+};
+
+/*
+ * What a claim asks for. Zero the struct, then set .size = sizeof it; a field
+ * left at zero states no wish. All in bytes.
+ */
+struct bg_claim_options {
+	uint32_t size;
+	/* Must be 0. */
+	uint32_t reserved;
+	/* BG_DATA, BG_METADATA, BG_SYSTEM | a profile bit; no profile bit: any profile. */
+	uint64_t flags;
+	/* Bytes wanted: a non-zero multiple of the sector size. */
+	uint64_t length;
+	/* The least that will do: the request is halved down to it. 0: all or nothing. */
+	uint64_t length_min;
+	/* The run claimed from must have this much more than length. */
+	uint64_t empty_size;
+	/* The address claimed is a multiple of this: any multiple of the sector size. */
+	uint64_t alignment;
+	/* Look in this address's group first. */
+	uint64_t hint;
+	/* Only at or above this address ... */
+	uint64_t search_start;
+	/* ... and ending at or below this one. 0: no bound. */
+	uint64_t search_end;
+	/* Nothing that touches [exclude_start, exclude_start + exclude_length). */
+	uint64_t exclude_start;
+	uint64_t exclude_length;
+};
+
+/* A snapshot of one group. Bytes, except run_count. */
+struct bg_group_stat {
+	uint64_t logical;
+	uint64_t length;
+	/* Type and profile bits as on disk. */
+	uint64_t flags;
+	/* Free and claimable, magazines and clusters included. */
+	uint64_t free_bytes;
+	/* Claimed and not yet given back. */
+	uint64_t claimed_bytes;
+	/* Longest free run. */
+	uint64_t largest_run;
+	/* Number of free runs. */
+	uint64_t run_count;
+	uint32_t read_only;
+	/* 1 when its free space is known. */
+	uint32_t cached;
+};
+
+/**
+ * bg_version() - version of the library in use, "major.minor.patch".
+ *
+ * Return: a static string.
+ */
+const char *bg_version(void);
+
+/* ---- allocator ---------------------------------------------------------- */
+
+/**
+ * bg_allocator_create() - make an in-memory allocator without any group.
+ * @options:		how; NULL for the defaults.
+ * @allocator_out:	set on success; ends with bg_allocator_destroy().
+ *
+ * Return: 0, -EINVAL (size, sector size, flags or reserved bytes) or -ENOMEM.
+ */
+int bg_allocator_create(const struct bg_allocator_options *options,
+			struct bg_allocator **allocator_out);
+
+/**
+ * bg_allocator_destroy() - free an allocator and its groups.
+ * @allocator:	from bg_allocator_create(); NULL is fine.
+ *
+ * Claims still out are forgotten. References from bg_group_get() must have
+ * been put. Waits for readers on other threads to leave.
+ */
+void bg_allocator_destroy(struct bg_allocator *allocator);
+
+/**
+ * bg_allocator_add_group() - add a block group in which nothing is free yet.
+ * @allocator:	allocator.
+ * @logical:	first byte; a multiple of the sector size; 0 is an address like any other.
+ * @length:	bytes; a non-zero multiple of the sector size, fewer than 2^31 sectors.
+ * @flags:	type bits and at most one profile bit.
+ *
+ * Reserves what the group will ever need, so that later calls on it need none.
+ * May block on other threads that add or remove groups.
+ *
+ * Return: 0, -EINVAL, -EEXIST (overlaps a group) or -ENOMEM.
+ */
+int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical,
+			   uint64_t length, uint64_t flags);
+
+/**
+ * bg_allocator_remove_group() - take a group away while others may be searching.
+ * @allocator:	allocator.
+ * @logical:	the group's first byte.
+ *
+ * Its memory goes when the last reference is put. Waits for a grace period.
+ *
+ * Return: 0, -ENOENT (no group starts there) or -EBUSY (claims are out).
+ */
+int bg_allocator_remove_group(struct bg_allocator *allocator, uint64_t logical);
+
+/**
+ * bg_group_get() - take a reference to the group that holds an address.
+ * @allocator:	allocator.
+ * @logical:	any address.
+ *
+ * Lock-free. Return: the group, to be put with bg_group_put(), or NULL.
+ */
+struct bg_group *bg_group_get(struct bg_allocator *allocator, uint64_t logical);
+
+/**
+ * bg_group_put() - end a reference from bg_group_get().
+ * @group:	group; NULL is fine.
+ */
+void bg_group_put(struct bg_group *group);
+
+/**
+ * bg_group_add_free_space() - say that a range of a group is free.
+ * @group:	group.
+ * @logical:	first byte; sector-aligned.
+ * @length:	bytes; a non-zero multiple of the sector size.
+ *
+ * For space that no claim holds: a claim ends with bg_give_back(). Never fails
+ * for want of memory.
+ *
+ * Return: 0, -EINVAL (unaligned, or not inside the group) or -EEXIST (some of
+ * it is free already).
+ */
+int bg_group_add_free_space(struct bg_group *group, uint64_t logical,
+			    uint64_t length);
+
+/**
+ * bg_group_remove_free_space() - say that a free range of a group is in use.
+ * @group:	group.
+ * @logical:	first byte; sector-aligned.
+ * @length:	bytes; a non-zero multiple of the sector size.
+ *
+ * Return: 0, -EINVAL (unaligned, or not inside the group) or -ENOENT (some of
+ * it is not free).
+ */
+int bg_group_remove_free_space(struct bg_group *group, uint64_t logical,
+			       uint64_t length);
+
+/**
+ * bg_group_claim() - claim space in one group: the seed's find_space_for_alloc.
+ * @group:	group.
+ * @options:	length, empty_size, alignment and search_start count; the other
+ *		wishes do not, but must be valid.
+ * @extent_out:	set on success; end it with bg_give_back().
+ *
+ * Claims the tightest run that holds length + empty_size, lowest address first;
+ * with a search_start the first one at or above it.
+ *
+ * Return: 0, -EINVAL, -ENOSPC, -EROFS (the group is read-only) or an error of
+ * the cache hook.
+ */
+int bg_group_claim(struct bg_group *group, const struct bg_claim_options *options,
+		   struct bg_extent *extent_out);
+
+/**
+ * bg_group_set_read_only() - stop or allow claims from a group.
+ * @group:	group.
+ * @read_only:	non-zero to stop.
+ *
+ * When it returns, no claim that began later takes from the group. Giving back
+ * still works.
+ *
+ * Return: 0, or -EROFS when the file system was opened read-only and
+ * @read_only is 0 for a group that is read-only on disk.
+ */
+int bg_group_set_read_only(struct bg_group *group, int read_only);
+
+/**
+ * bg_group_stat() - describe a group.
+ * @group:	group.
+ * @stat_out:	filled in.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int bg_group_stat(struct bg_group *group, struct bg_group_stat *stat_out);
+
+/**
+ * bg_group_for_each_free() - visit the free runs of a group in address order.
+ * @group:	group.
+ * @visit:	called without any lock held, so it may call anything; non-zero stops.
+ * @context:	passed to @visit.
+ *
+ * Each run is free at the moment it is looked up; runs that change meanwhile may
+ * be seen as they were or as they are.
+ *
+ * Return: 0, -EINVAL, or what @visit returned.
+ */
+int bg_group_for_each_free(struct bg_group *group,
+			   int (*visit)(void *context, uint64_t logical, uint64_t length),
+			   void *context);
+
+/**
+ * bg_for_each_group() - visit the groups in address order.
+ * @allocator:	allocator.
+ * @visit:	called without any lock held, with a reference that ends when it
+ *		returns; non-zero stops.
+ * @context:	passed to @visit.
+ *
+ * Return: 0, -EINVAL, or what @visit returned.
+ */
+int bg_for_each_group(struct bg_allocator *allocator,
+		      int (*visit)(void *context, struct bg_group *group),
+		      void *context);
+
+/**
+ * bg_claim() - take a range out of free space: the seed's reserve_extent.
+ * @allocator:	allocator.
+ * @options:	what is wanted.
+ * @extent_out:	set on success; end it with bg_give_back().
+ *
+ * May run the cache hook, and the chunk hook when the groups ran out.
+ *
+ * Return: 0, -EINVAL, -ENOSPC, or -EIO or -EUCLEAN where a group that might
+ * have served could not be cached.
+ */
+int bg_claim(struct bg_allocator *allocator, const struct bg_claim_options *options,
+	     struct bg_extent *extent_out);
+
+/**
+ * bg_give_back() - undo a claim, or a part of one.
+ * @allocator:	allocator.
+ * @extent:	a claimed range; need not be the whole of what one claim returned.
+ *
+ * Never fails for want of memory.
+ *
+ * Return: 0, -EINVAL (unaligned, in no group, across a group's end, or more than
+ * the group has claimed) or -EEXIST (some of it is free already).
+ */
+int bg_give_back(struct bg_allocator *allocator, const struct bg_extent *extent);
+
+/**
+ * bg_explain() - say why a claim is refused, group by group.
+ * @allocator:	allocator.
+ * @options:	the claim.
+ * @text:	receives the text, cut to fit, always ended by a 0; may be NULL if @size is 0.
+ * @size:	bytes at @text.
+ *
+ * Return: the length of the whole text without its 0, as snprintf() does, or -EINVAL.
+ */
+int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *options,
+	       char *text, size_t size);
+
+/* ---- file systems ------------------------------------------------------- */
+
+/**
+ * bg_fs_open() - open the btrfs file system on these devices or image files.
+ * @paths:	its devices, in any order.
+ * @path_count:	how many.
+ * @flags:	BG_OPEN_*; for now BG_OPEN_READ_ONLY is required.
+ * @fs_out:	set on success; ends with bg_fs_close().
+ *
+ * Claims on a file system opened read-only stay in memory.
+ *
+ * Return: 0, -EINVAL, -ENOENT and the like from open(2), -EIO, -EUCLEAN (damaged),
+ * -ENXIO (a device is missing), -EOPNOTSUPP (a feature we do not know), -EROFS
+ * (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
+ */
+int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags,
+	       struct bg_fs **fs_out);
+
+/**
+ * bg_fs_close() - close a file system and free its allocator.
+ * @fs:	from bg_fs_open(); NULL is fine.
+ *
+ * Return: 0.
+ */
+int bg_fs_close(struct bg_fs *fs);
+
+/**
+ * bg_fs_allocator() - the file system's own allocator, valid until bg_fs_close().
+ * @fs:	file system.
+ *
+ * Return: the allocator, not to be destroyed.
+ */
+struct bg_allocator *bg_fs_allocator(struct bg_fs *fs);
+
+/**
+ * bg_fs_pread() - read bytes by logical address, from any good mirror.
+ * @fs:		file system.
+ * @buffer:	receives the bytes; its content is undefined after an error.
+ * @length:	bytes.
+ * @logical:	first byte.
+ *
+ * Return: 0, -EINVAL (no chunk holds some of the range) or -EIO.
+ */
+int bg_fs_pread(struct bg_fs *fs, void *buffer, size_t length, uint64_t logical);
+
+/**
+ * bg_strerror() - what went wrong last on this thread, in words.
+ * @fs:	file system; NULL for a failed bg_fs_open() and for allocators.
+ *
+ * Return: a string, valid until this thread's next failing call; empty when
+ * nothing has failed.
+ */
+const char *bg_strerror(struct bg_fs *fs);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,7 @@
+import CBlockGroups
+
+@c @implementation
+public func bg_version() -> UnsafePointer<CChar>? {
+    let text: StaticString = "0.1.0"
+    return unsafe UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
