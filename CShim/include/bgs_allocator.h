@@ -163,6 +163,18 @@ static inline int bgs_allocator_give_back(struct bgs_allocator *allocator, uint6
 /* Take every window of every processor back. No lock held. Return: whether any was open. */
 bool bgs_allocator_drain(struct bgs_allocator *allocator);
 
+/* Space infos: those below the count stay. */
+static inline uint32_t bgs_allocator_space_count(const struct bgs_allocator *allocator)
+{
+	return __atomic_load_n(&allocator->space_count, __ATOMIC_ACQUIRE);
+}
+
+static inline struct bgs_space *bgs_allocator_space(const struct bgs_allocator *allocator,
+						    uint32_t index)
+{
+	return allocator->spaces[index];
+}
+
 /*
  * Groups of one space in list order, each with a reference: position starts at 0.
  * NULL at the end.

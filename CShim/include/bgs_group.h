@@ -124,6 +124,45 @@ int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t ne
 void bgs_group_set_read_only(struct bgs_group *group, bool read_only);
 bool bgs_group_is_read_only(const struct bgs_group *group);
 
+/*
+ * Fields for Swift, which does not import a type of this alignment. The first five
+ * never change; caching is a snapshot, cache_error counts once that is ERROR.
+ */
+static inline uint64_t bgs_group_logical(const struct bgs_group *group)
+{
+	return group->logical;
+}
+
+static inline uint64_t bgs_group_length(const struct bgs_group *group)
+{
+	return group->length;
+}
+
+static inline uint64_t bgs_group_flags(const struct bgs_group *group)
+{
+	return group->flags;
+}
+
+static inline uint64_t bgs_group_super_bytes(const struct bgs_group *group)
+{
+	return group->super_bytes;
+}
+
+static inline struct bgs_allocator *bgs_group_allocator(const struct bgs_group *group)
+{
+	return group->allocator;
+}
+
+static inline uint32_t bgs_group_caching(const struct bgs_group *group)
+{
+	return __atomic_load_n(&group->caching, __ATOMIC_ACQUIRE);
+}
+
+static inline int bgs_group_cache_error(const struct bgs_group *group)
+{
+	return bgs_group_caching(group) == BGS_CACHING_ERROR ? group->cache_error : 0;
+}
+
 struct bgs_group_numbers {
 	uint64_t free_sectors, added_sectors, run_count;
 	uint32_t largest_run;

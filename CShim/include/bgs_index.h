@@ -159,6 +159,13 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len);
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out);
 
 /**
+ * bgs_index_claim_upto() - like bgs_index_claim_best(), from a run of at most a class.
+ * @class_limit:	a tightest run of a class above this one is left alone.
+ */
+bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			  uint32_t *start_out);
+
+/**
  * bgs_index_claim_from() - take @len sectors at the lowest fitting address at or above @from.
  * @end:	the claim must end at or below it; clipped to the group.
  * @align:	0 and 1 mean none; any other number, also no power of two.

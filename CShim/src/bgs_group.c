@@ -136,7 +136,7 @@ static inline void unlock_and_trim(struct bgs_group *group)
 		return;
 	bgs_index_trim_run(&trim);
 	bgs_spin_lock(&group->lock);
-	bgs_index_trim_end(&group->index);
+	bgs_index_trim_end(&group->index, &trim);
 	bgs_spin_unlock(&group->lock);
 }
 

@@ -131,7 +131,16 @@ bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uin
 	need = need > len ? need : len;
 	if (!len || need > ix->free_sectors)
 		return false;
-	return operations->claim_best(ix, len, need, start_out);
+	return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+}
+
+bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			  uint32_t *start_out)
+{
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	return operations->claim_best(ix, len, need, class_limit, start_out);
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
@@ -153,7 +162,7 @@ bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t n
 	if (!len || need > ix->free_sectors)
 		return false;
 	if (align <= 1)
-		return operations->claim_best(ix, len, need, start_out);
+		return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
 	return operations->claim_best_aligned(ix, len, need, align, phase % align, start_out);
 }
 

@@ -115,7 +115,7 @@ static void map_search_table(struct bgs_index *ix, unsigned level, uint32_t at,
 static bool map_find_best(struct bgs_index *ix, const struct index_wish *wish, uint32_t *run_out,
 			  struct index_found *found_out)
 {
-	for (unsigned c = index_class_next(ix, bgs_class_of(wish->need)); c < BGS_INDEX_CLASSES;
+	for (unsigned c = index_class_next(ix, bgs_class_of(wish->need)); c <= wish->class_limit;
 	     c = index_class_next(ix, c + 1)) {
 		struct map_search search = {
 			.wish = wish,

@@ -52,7 +52,7 @@ struct bgs_table {
 struct bgs_index_operations {
 	int (*add)(struct bgs_index *, uint32_t, uint32_t);
 	int (*remove)(struct bgs_index *, uint32_t, uint32_t);
-	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, uint32_t *);
+	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, unsigned, uint32_t *);
 	bool (*claim_from)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t,
 			   uint64_t, uint32_t *);
 	bool (*claim_best_aligned)(struct bgs_index *, uint32_t, uint32_t, uint64_t, uint64_t,

@@ -210,22 +210,23 @@ static int op_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 	return result;
 }
 
-static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
+static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			  uint32_t *start_out)
 {
 	if (ix->form == BGS_FORM_BITMAP) {
-		struct index_wish wish = { 0, ix->sectors, len, need, 1, 0 };
+		struct index_wish wish = { 0, ix->sectors, len, need, 1, 0, class_limit };
 		bool claimed = map_claim_wish(ix, &wish, start_out);
 
 		index_after_map(ix);
 		return claimed;
 	}
-	return tree_claim_best(ix, len, need, start_out);
+	return tree_claim_best(ix, len, need, class_limit, start_out);
 }
 
 static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
 			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
 {
-	struct index_wish wish = { from, end, len, need, align, phase };
+	struct index_wish wish = { from, end, len, need, align, phase, BGS_INDEX_CLASSES - 1 };
 	uint32_t at;
 
 	if (ix->form == BGS_FORM_BITMAP ? !map_find_from(ix, &wish, &at) :
@@ -239,7 +240,8 @@ static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uin
 static bool op_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
 				  uint64_t phase, uint32_t *start_out)
 {
-	struct index_wish wish = { 0, ix->sectors, len, need, align, phase };
+	struct index_wish wish = { 0, ix->sectors, len, need, align, phase,
+				   BGS_INDEX_CLASSES - 1 };
 	uint32_t at;
 
 	if (ix->form == BGS_FORM_BITMAP) {

@@ -13,6 +13,8 @@
 struct index_wish {
 	uint32_t from, end, len, need;
 	uint64_t align, phase;
+	/* The best fit is sought in no class above this one. */
+	unsigned class_limit;
 };
 
 /* Whether the run fulfils the wish, and at which address. */

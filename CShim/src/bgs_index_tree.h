@@ -227,9 +227,10 @@ static inline unsigned index_class_next(const struct bgs_index *ix, unsigned c)
 	return bits ? 64u + (unsigned)__builtin_ctzll(bits) : BGS_INDEX_CLASSES;
 }
 
-static bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
+static bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			    uint32_t *start_out)
 {
-	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c < BGS_INDEX_CLASSES;
+	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
 	     c = index_class_next(ix, c + 1)) {
 		struct tree_best best = { UINT32_MAX, 0, 0 };
 		struct tree_path path;
@@ -249,7 +250,7 @@ static bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, u
 }
 
 static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need,
-				   uint32_t *start_out)
+				   unsigned class_limit, uint32_t *start_out)
 {
 	struct tree_path path;
 	unsigned c, at;
@@ -257,7 +258,7 @@ static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t 
 	if (ix->height == 0) {
 		uint32_t excess = vec_min_excess(ix->root.child, BGS_INDEX_SLOTS, need, &at);
 
-		if (excess >= BGS_INDEX_PAD)
+		if (excess >= BGS_INDEX_PAD || bgs_class_of(need + excess) > class_limit)
 			return false;
 		*start_out = ix->root.key[at];
 		tree_cut_at(ix, &path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS, at,
@@ -265,9 +266,9 @@ static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t 
 		return true;
 	}
 	if (ix->height > 1)
-		return tree_claim_deep(ix, len, need, start_out);
+		return tree_claim_deep(ix, len, need, class_limit, start_out);
 
-	for (c = index_class_next(ix, bgs_class_of(need)); c < BGS_INDEX_CLASSES;
+	for (c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
 	     c = index_class_next(ix, c + 1)) {
 		uint32_t least = UINT32_MAX;
 		struct bgs_leaf *best = NULL;

@@ -24,6 +24,7 @@ public protocol BlockGroupSource: AnyObject {
 }
 
 /// A concurrent extent allocator over block groups. May be used from any number of threads.
+@safe
 public final class Allocator: @unchecked Sendable {
     /// The shim's state; freed with this object.
     let core: UnsafeMutablePointer<bgs_allocator>
@@ -112,13 +113,13 @@ public final class Allocator: @unchecked Sendable {
     /// The same as a bare reference, which the caller puts.
     package func reference(at logical: UInt64) -> GroupReference? {
         guard let group = unsafe bgs_allocator_get_group(core, logical) else { return nil }
-        return unsafe GroupReference(group)
+        return unsafe GroupReference(opaque: group)
     }
 
     /// The first group that ends above an address, as a bare reference, which the caller puts.
     package func reference(endingAbove logical: UInt64) -> GroupReference? {
         guard let group = unsafe bgs_allocator_get_next_group(core, logical) else { return nil }
-        return unsafe GroupReference(group)
+        return unsafe GroupReference(opaque: group)
     }
 
     /// Visits the groups in address order, without a lock; groups that come or go meanwhile may be

@@ -27,28 +27,26 @@ public struct BlockGroupStatistics: Sendable {
 /// A group that somebody else keeps alive.
 @safe
 package struct GroupReference {
-    let pointer: UnsafeMutablePointer<bgs_group>
+    /// A `struct bgs_group`, which Swift cannot import for its alignment.
+    let pointer: OpaquePointer
 
-    init(_ pointer: UnsafeMutablePointer<bgs_group>) {
-        unsafe self.pointer = pointer
-    }
-
-    /// - Parameter opaque: from `opaque` of a reference still held.
     @inline(__always)
     package init(opaque: OpaquePointer) {
-        unsafe pointer = UnsafeMutablePointer<bgs_group>(opaque)
+        unsafe pointer = opaque
     }
 
-    package var opaque: OpaquePointer { unsafe OpaquePointer(pointer) }
+    package var opaque: OpaquePointer { unsafe pointer }
 
-    package var logical: UInt64 { unsafe pointer.pointee.logical }
-    package var length: UInt64 { unsafe pointer.pointee.length }
-    package var flags: BlockGroupFlags { BlockGroupFlags(rawValue: unsafe pointer.pointee.flags) }
+    package var logical: UInt64 { unsafe bgs_group_logical(pointer) }
+    package var length: UInt64 { unsafe bgs_group_length(pointer) }
+    package var flags: BlockGroupFlags {
+        BlockGroupFlags(rawValue: unsafe bgs_group_flags(pointer))
+    }
     package var isReadOnly: Bool { unsafe bgs_group_is_read_only(pointer) }
     /// Super block copies inside the group, bytes: never free here, free on disk.
-    package var superBytes: UInt64 { unsafe pointer.pointee.super_bytes }
-    var sectorShift: UInt32 { unsafe pointer.pointee.allocator.pointee.sector_shift }
-    package var allocator: Allocator { unsafe Allocator.owner(of: pointer.pointee.allocator) }
+    package var superBytes: UInt64 { unsafe bgs_group_super_bytes(pointer) }
+    var sectorShift: UInt32 { unsafe bgs_group_allocator(pointer).pointee.sector_shift }
+    package var allocator: Allocator { unsafe Allocator.owner(of: bgs_group_allocator(pointer)) }
 
     package func get() { unsafe bgs_group_get(pointer) }
     package func put() { unsafe bgs_group_put(pointer) }
@@ -109,12 +107,9 @@ package struct GroupReference {
     }
 
     /// What kept the group from being cached: 0 or a negative errno.
-    package var cacheError: CInt {
-        unsafe pointer.pointee.caching == BGS_CACHING_ERROR.rawValue
-            ? pointer.pointee.cache_error : 0
-    }
+    package var cacheError: CInt { unsafe bgs_group_cache_error(pointer) }
 
-    var isCached: Bool { unsafe pointer.pointee.caching == BGS_CACHING_FINISHED.rawValue }
+    var isCached: Bool { unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue }
 }
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.

@@ -100,7 +100,7 @@ extension Allocator {
             guard unsafe bgs_flags_match(space.pointee.flags, wish.flags) else { continue }
             var position: UInt32 = 0
             while let found = unsafe bgs_space_get_next(space, &position) {
-                let group = unsafe GroupReference(found)
+                let group = unsafe GroupReference(opaque: found)
                 defer { group.put() }
                 // Read-only groups are not cached for a claim that cannot have them.
                 if group.isReadOnly { continue }
@@ -116,12 +116,12 @@ extension Allocator {
     }
 
     /// Step 4 in one group: inside the bounds, around the exclusion.
-    private func claim(
+    func claim(
         in group: GroupReference, _ wish: Wish, _ need: UInt32, sector: inout UInt64
     ) -> Bool {
-        let first = unsafe group.pointer.pointee.first_sector
-        let from = max(wish.start, first)
-        let end = min(wish.end, first + unsafe UInt64(group.pointer.pointee.sector_count))
+        let shift = UInt64(sectorShift)
+        let from = max(wish.start, group.logical >> shift)
+        let end = min(wish.end, (group.logical + group.length) >> shift)
         var request = bgs_wish(
             sectors: wish.sectors, need: need, alignment: wish.alignment, from: from, end: end)
         guard wish.excludeStart < wish.excludeEnd, wish.excludeStart < end, from < wish.excludeEnd
