@@ -8,7 +8,8 @@ import BGDiskFormat
 extension TreeBlock {
     /// Checks the fields of every item of a leaf whose item bounds are in order.
     func checkItems(
-        _ geometry: TreeGeometry, _ expected: BlockExpectation
+        _ geometry: TreeGeometry,
+        _ expected: BlockExpectation
     ) throws(FilesystemError) {
         for slot in 0..<itemCount {
             do throws(FilesystemError) {
@@ -22,7 +23,9 @@ extension TreeBlock {
     }
 
     private static func checkItem(
-        _ key: Key, _ data: RawSpan, _ limits: FormatLimits
+        _ key: Key,
+        _ data: RawSpan,
+        _ limits: FormatLimits
     ) throws(FilesystemError) {
         switch key.type {
         case .rootItem:

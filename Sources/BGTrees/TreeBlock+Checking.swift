@@ -21,8 +21,12 @@ package struct BlockExpectation {
     package let upperBound: Key?
 
     package init(
-        logical: UInt64, level: UInt8, generation: UInt64, treeID: UInt64,
-        firstKey: Key?, upperBound: Key?
+        logical: UInt64,
+        level: UInt8,
+        generation: UInt64,
+        treeID: UInt64,
+        firstKey: Key?,
+        upperBound: Key?
     ) {
         self.logical = logical
         self.level = level
@@ -34,8 +38,13 @@ package struct BlockExpectation {
 
     package static func root(of root: TreeRoot) -> BlockExpectation {
         BlockExpectation(
-            logical: root.logical, level: root.level, generation: root.generation,
-            treeID: root.treeID, firstKey: nil, upperBound: nil)
+            logical: root.logical,
+            level: root.level,
+            generation: root.generation,
+            treeID: root.treeID,
+            firstKey: nil,
+            upperBound: nil
+        )
     }
 
     /// Blocks of the subvolume trees may be shared, and then name the tree that wrote them;
@@ -47,12 +56,21 @@ package struct BlockExpectation {
 
     /// An error about the block as a whole.
     func corrupt(
-        _ what: StaticString, _ value: UInt64? = nil, _ secondValue: UInt64? = nil,
+        _ what: StaticString,
+        _ value: UInt64? = nil,
+        _ secondValue: UInt64? = nil,
         slot: Int? = nil
     ) -> FilesystemError {
         FilesystemError(
-            .corrupt, level == 0 ? "leaf" : "node", what, value, secondValue,
-            root: treeID, logical: logical, slot: slot)
+            .corrupt,
+            level == 0 ? "leaf" : "node",
+            what,
+            value,
+            secondValue,
+            root: treeID,
+            logical: logical,
+            slot: slot
+        )
     }
 }
 
@@ -66,7 +84,8 @@ extension TreeBlock {
     ///
     /// - Parameter expected: for the place in messages and the address.
     func checkContents(
-        _ geometry: TreeGeometry, _ expected: BlockExpectation
+        _ geometry: TreeGeometry,
+        _ expected: BlockExpectation
     ) throws(FilesystemError) {
         let sumMatches = try bytes.withSpan(0..<bytes.count) { (block) throws(FilesystemError) in
             geometry.checksumType.verify(block: block)
@@ -85,7 +104,8 @@ extension TreeBlock {
     }
 
     private func checkHeader(
-        _ geometry: TreeGeometry, _ expected: BlockExpectation
+        _ geometry: TreeGeometry,
+        _ expected: BlockExpectation
     ) throws(FilesystemError) {
         guard bytes.uuid(at: 32) == geometry.metadataUUID else {
             throw expected.corrupt("belongs to another file system")
@@ -108,12 +128,17 @@ extension TreeBlock {
         guard generation > 0, generation <= geometry.limits.generation else {
             throw expected.corrupt(
                 "generation % is not between 1 and the super block's %",
-                generation, geometry.limits.generation)
+                generation,
+                geometry.limits.generation
+            )
         }
         let entrySize = isLeaf ? Layout.itemSize : Layout.pointerSize
         guard itemCount <= dataSize / entrySize else {
             throw expected.corrupt(
-                "% items, at most % fit", UInt64(itemCount), UInt64(dataSize / entrySize))
+                "% items, at most % fit",
+                UInt64(itemCount),
+                UInt64(dataSize / entrySize)
+            )
         }
         guard isLeaf || itemCount > 0 else {
             throw expected.corrupt("node without pointers")
@@ -141,25 +166,35 @@ extension TreeBlock {
             let size = Int(bytes.u32(at: entry + 21))
             guard offset + size == dataEnd else {
                 throw expected.corrupt(
-                    "item data ends at %, expected %", UInt64(offset + size), UInt64(dataEnd),
-                    slot: slot)
+                    "item data ends at %, expected %",
+                    UInt64(offset + size),
+                    UInt64(dataEnd),
+                    slot: slot
+                )
             }
             guard offset >= itemArrayEnd else {
                 throw expected.corrupt(
-                    "item data begins at %, inside the items, which end at %", UInt64(offset),
-                    UInt64(itemArrayEnd), slot: slot)
+                    "item data begins at %, inside the items, which end at %",
+                    UInt64(offset),
+                    UInt64(itemArrayEnd),
+                    slot: slot
+                )
             }
             dataEnd = offset
         }
     }
 
     private func checkPointers(
-        _ geometry: TreeGeometry, _ expected: BlockExpectation
+        _ geometry: TreeGeometry,
+        _ expected: BlockExpectation
     ) throws(FilesystemError) {
         for slot in 0..<itemCount {
             guard childLogical(slot).isAligned(to: geometry.limits.sectorSize) else {
                 throw expected.corrupt(
-                    "pointer to %, not sector-aligned", childLogical(slot), slot: slot)
+                    "pointer to %, not sector-aligned",
+                    childLogical(slot),
+                    slot: slot
+                )
             }
             guard childLogical(slot) != logical else {
                 throw expected.corrupt("points to itself", slot: slot)
@@ -167,7 +202,10 @@ extension TreeBlock {
             guard (1...generation).contains(childGeneration(slot)) else {
                 throw expected.corrupt(
                     "pointer generation % is not between 1 and the node's %",
-                    childGeneration(slot), generation, slot: slot)
+                    childGeneration(slot),
+                    generation,
+                    slot: slot
+                )
             }
         }
     }
@@ -176,11 +214,17 @@ extension TreeBlock {
     func check(against expected: BlockExpectation) throws(FilesystemError) {
         guard level == expected.level else {
             throw expected.corrupt(
-                "level %, its parent says %", UInt64(level), UInt64(expected.level))
+                "level %, its parent says %",
+                UInt64(level),
+                UInt64(expected.level)
+            )
         }
         guard generation == expected.generation else {
             throw expected.corrupt(
-                "generation %, its parent says %", generation, expected.generation)
+                "generation %, its parent says %",
+                generation,
+                expected.generation
+            )
         }
         guard !expected.ownerIsKnown || owner == expected.treeID else {
             throw expected.corrupt("belongs to tree %", owner)
@@ -195,7 +239,9 @@ extension TreeBlock {
         if let upperBound = expected.upperBound {
             guard key(itemCount - 1) < upperBound else {
                 throw expected.corrupt(
-                    "last key reaches into the next block's range", slot: itemCount - 1)
+                    "last key reaches into the next block's range",
+                    slot: itemCount - 1
+                )
             }
         }
     }

@@ -77,7 +77,8 @@ package final class TreeBlock {
 
     /// Calls `body` with the data of item `slot` of a leaf.
     package func withItem<Result>(
-        _ slot: Int, _ body: (RawSpan) throws(FilesystemError) -> Result
+        _ slot: Int,
+        _ body: (RawSpan) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
         try bytes.withSpan(itemRange(slot), body)
     }
@@ -116,7 +117,8 @@ extension [UInt8] {
 
     @inline(__always)
     func withSpan<Result>(
-        _ range: Range<Int>, _ body: (RawSpan) throws(FilesystemError) -> Result
+        _ range: Range<Int>,
+        _ body: (RawSpan) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
         try body(unsafe span.bytes.extracting(range))
     }

@@ -20,7 +20,9 @@ package struct TreeGeometry: Sendable {
     package let blocksMax: Int
 
     package init(
-        limits: FormatLimits, checksumType: ChecksumType, metadataUUID: FilesystemUUID,
+        limits: FormatLimits,
+        checksumType: ChecksumType,
+        metadataUUID: FilesystemUUID,
         blocksMax: Int
     ) {
         self.limits = limits
@@ -31,11 +33,14 @@ package struct TreeGeometry: Sendable {
 
     package init(_ superBlock: SuperBlock) {
         self.init(
-            limits: superBlock.limits, checksumType: superBlock.checksumType,
+            limits: superBlock.limits,
+            checksumType: superBlock.checksumType,
             metadataUUID: superBlock.metadataUUID,
             // A few more than fit, in case the count is a commit behind.
             blocksMax: Int(
-                clamping: superBlock.bytesUsed / UInt64(superBlock.nodeSize) + 64))
+                clamping: superBlock.bytesUsed / UInt64(superBlock.nodeSize) + 64
+            )
+        )
     }
 
     package var nodeSize: Int { Int(limits.nodeSize) }
@@ -52,7 +57,9 @@ package protocol TreeBlockSource: AnyObject {
 
     /// Fills `bytes`, which is one node long, from mirror `mirror` (from 0).
     func readBlock(
-        logical: UInt64, mirror: Int, into bytes: inout [UInt8]
+        logical: UInt64,
+        mirror: Int,
+        into bytes: inout [UInt8]
     ) throws(FilesystemError)
 
     /// Called when a block was good on a mirror after another had failed: for the statistics.

@@ -110,8 +110,12 @@ package struct TreeCursor {
         while !path[path.count - 1].block.isLeaf {
             guard blocksLeft > 0 else {
                 throw FilesystemError(
-                    .corrupt, "tree", "has more blocks than the file system uses",
-                    root: root.treeID, logical: root.logical)
+                    .corrupt,
+                    "tree",
+                    "has more blocks than the file system uses",
+                    root: root.treeID,
+                    logical: root.logical
+                )
             }
             blocksLeft -= 1
             let (block, upperBound) = try child(of: path[path.count - 1])
@@ -134,7 +138,8 @@ package struct TreeCursor {
                 treeID: root.treeID,
                 firstKey: parent.key(step.slot),
                 upperBound: upperBound
-            ))
+            )
+        )
         return (block, upperBound)
     }
 }

@@ -16,9 +16,15 @@ final class FakeTree: TreeBlockSource {
     init(nodeSize: Int = 4096, mirrors: Int = 1, blocksMax: Int = 1000) {
         geometry = TreeGeometry(
             limits: FormatLimits(
-                sectorSize: 4096, nodeSize: UInt32(nodeSize), generation: 100,
-                incompat: .skinnyMetadata),
-            checksumType: .crc32c, metadataUUID: Self.uuid, blocksMax: blocksMax)
+                sectorSize: 4096,
+                nodeSize: UInt32(nodeSize),
+                generation: 100,
+                incompat: .skinnyMetadata
+            ),
+            checksumType: .crc32c,
+            metadataUUID: Self.uuid,
+            blocksMax: blocksMax
+        )
         self.mirrors = mirrors
         blocks = Array(repeating: [:], count: mirrors)
     }
@@ -26,7 +32,9 @@ final class FakeTree: TreeBlockSource {
     func mirrorCount(logical: UInt64) throws(FilesystemError) -> Int { mirrors }
 
     func readBlock(
-        logical: UInt64, mirror: Int, into bytes: inout [UInt8]
+        logical: UInt64,
+        mirror: Int,
+        into bytes: inout [UInt8]
     ) throws(FilesystemError) {
         reads += 1
         guard let found = blocks[mirror][logical] else {
@@ -44,7 +52,10 @@ final class FakeTree: TreeBlockSource {
     }
 
     func leaf(
-        _ logical: UInt64, _ items: [(Key, [UInt8])], tree: UInt64 = 2, generation: UInt64 = 7
+        _ logical: UInt64,
+        _ items: [(Key, [UInt8])],
+        tree: UInt64 = 2,
+        generation: UInt64 = 7
     ) -> [UInt8] {
         var bytes = header(logical, level: 0, items.count, tree, generation)
         var end = geometry.nodeSize - 101
@@ -60,7 +71,10 @@ final class FakeTree: TreeBlockSource {
     }
 
     func node(
-        _ logical: UInt64, level: UInt8, _ children: [(Key, UInt64)], tree: UInt64 = 2,
+        _ logical: UInt64,
+        level: UInt8,
+        _ children: [(Key, UInt64)],
+        tree: UInt64 = 2,
         generation: UInt64 = 7
     ) -> [UInt8] {
         var bytes = header(logical, level: level, children.count, tree, generation)
@@ -74,7 +88,11 @@ final class FakeTree: TreeBlockSource {
     }
 
     private func header(
-        _ logical: UInt64, level: UInt8, _ count: Int, _ tree: UInt64, _ generation: UInt64
+        _ logical: UInt64,
+        level: UInt8,
+        _ count: Int,
+        _ tree: UInt64,
+        _ generation: UInt64
     ) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: geometry.nodeSize)
         bytes.put(Self.uuid.high.byteSwapped, 8, at: 32)

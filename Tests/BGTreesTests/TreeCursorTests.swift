@@ -14,7 +14,9 @@ private func keys(_ count: Int) -> [Key] {
 }
 
 private func walk(
-    _ tree: FakeTree, _ root: TreeRoot, from key: Key = .min
+    _ tree: FakeTree,
+    _ root: TreeRoot,
+    from key: Key = .min
 ) throws(FilesystemError) -> [Key] {
     var cursor = TreeCursor(TreeReader(tree), root)
     var found: [Key] = []
@@ -98,8 +100,10 @@ private func expectCorrupt(_ words: String, _ tree: FakeTree, _ root: TreeRoot) 
         let tree = FakeTree()
         tree.put(0x10000, tree.node(0x10000, level: 1, [(Key(1, plain, 0), 0x10000)]))
         expectCorrupt(
-            "points to itself", tree,
-            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7))
+            "points to itself",
+            tree,
+            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7)
+        )
     }
 
     @Test func twoNodesThatPointToEachOtherAreRefused() {
@@ -107,8 +111,10 @@ private func expectCorrupt(_ words: String, _ tree: FakeTree, _ root: TreeRoot) 
         tree.put(0x10000, tree.node(0x10000, level: 2, [(Key(1, plain, 0), 0x20000)]))
         tree.put(0x20000, tree.node(0x20000, level: 2, [(Key(1, plain, 0), 0x10000)]))
         expectCorrupt(
-            "level 2, its parent says 1", tree,
-            TreeRoot(treeID: 2, logical: 0x10000, level: 2, generation: 7))
+            "level 2, its parent says 1",
+            tree,
+            TreeRoot(treeID: 2, logical: 0x10000, level: 2, generation: 7)
+        )
     }
 
     @Test func aLeafReferencedTwiceIsRefused() {
@@ -117,10 +123,16 @@ private func expectCorrupt(_ words: String, _ tree: FakeTree, _ root: TreeRoot) 
         tree.put(
             0x10000,
             tree.node(
-                0x10000, level: 1, [(Key(1, plain, 0), 0x20000), (Key(2, plain, 0), 0x20000)]))
+                0x10000,
+                level: 1,
+                [(Key(1, plain, 0), 0x20000), (Key(2, plain, 0), 0x20000)]
+            )
+        )
         expectCorrupt(
-            "first key is not", tree,
-            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7))
+            "first key is not",
+            tree,
+            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7)
+        )
     }
 
     @Test func aLeafThatReachesIntoTheNextOnesRangeIsRefused() {
@@ -130,10 +142,16 @@ private func expectCorrupt(_ words: String, _ tree: FakeTree, _ root: TreeRoot) 
         tree.put(
             0x10000,
             tree.node(
-                0x10000, level: 1, [(Key(1, plain, 0), 0x20000), (Key(5, plain, 0), 0x30000)]))
+                0x10000,
+                level: 1,
+                [(Key(1, plain, 0), 0x20000), (Key(5, plain, 0), 0x30000)]
+            )
+        )
         expectCorrupt(
-            "next block's range", tree,
-            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7))
+            "next block's range",
+            tree,
+            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7)
+        )
     }
 
     @Test func aTreeOfMoreBlocksThanTheFileSystemUsesIsRefused() {
@@ -147,8 +165,10 @@ private func expectCorrupt(_ words: String, _ tree: FakeTree, _ root: TreeRoot) 
         tree.put(0x20000, tree.leaf(0x20000, []))
         tree.put(0x10000, tree.node(0x10000, level: 1, [(Key(1, plain, 0), 0x20000)]))
         expectCorrupt(
-            "empty, and not the root", tree,
-            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7))
+            "empty, and not the root",
+            tree,
+            TreeRoot(treeID: 2, logical: 0x10000, level: 1, generation: 7)
+        )
     }
 
     /// Each change of one field of a leaf, and the words that refuse it.

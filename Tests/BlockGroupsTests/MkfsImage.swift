@@ -51,7 +51,7 @@ final class MkfsImage {
     /// - Parameters:
     ///   - sizes: bytes of each device.
     ///   - options: for mkfs.btrfs.
-    ///   - files: how many files of 8 KiB to put in, through `--rootdir` (one device only).
+    ///   - files: how many files of 4 KiB, too large for inline, to put in, through `--rootdir` (one device only).
     init(sizes: [Int], _ options: [String] = [], files: Int = 0) throws {
         folder = FileManager.default.temporaryDirectory
             .appendingPathComponent("blockgroups-" + UUID().uuidString)
@@ -73,7 +73,7 @@ final class MkfsImage {
             let root = folder.appendingPathComponent("root")
             try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true)
             for number in 0..<files {
-                let content = Data(repeating: UInt8(truncatingIfNeeded: number), count: 8192)
+                let content = Data(repeating: UInt8(truncatingIfNeeded: number), count: 4096)
                 try content.write(to: root.appendingPathComponent("file\(number)"))
             }
             arguments += ["--rootdir", root.path]
@@ -92,7 +92,9 @@ final class MkfsImage {
     func mounted(_ options: String = "loop", _ body: (String) throws -> Void) throws {
         let point = folder.appendingPathComponent("mount").path
         try FileManager.default.createDirectory(
-            atPath: point, withIntermediateDirectories: true)
+            atPath: point,
+            withIntermediateDirectories: true
+        )
         try run("mount", ["-t", "btrfs", "-o", options, paths[0], point])
         do {
             try body(point)

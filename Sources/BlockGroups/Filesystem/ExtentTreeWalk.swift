@@ -29,7 +29,8 @@ struct ExtentTreeWalk {
     }
 
     mutating func run(
-        _ reader: TreeReader, _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
+        _ reader: TreeReader,
+        _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         var cursor = TreeCursor(reader, root)
         var found = try cursor.seek(Key(group.logical, KeyType(rawValue: 0), 0))
@@ -47,13 +48,20 @@ struct ExtentTreeWalk {
         try merger.finish(visit)
         guard usedBytes == group.used else {
             throw FilesystemError(
-                .corrupt, "block group", "extents hold % bytes, its item says %", usedBytes,
-                group.used, logical: group.logical)
+                .corrupt,
+                "block group",
+                "extents hold % bytes, its item says %",
+                usedBytes,
+                group.used,
+                logical: group.logical
+            )
         }
     }
 
     private mutating func addExtent(
-        _ logical: UInt64, _ length: UInt64, _ cursor: TreeCursor,
+        _ logical: UInt64,
+        _ length: UInt64,
+        _ cursor: TreeCursor,
         _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         guard logical >= extentEnd else {
@@ -70,10 +78,18 @@ struct ExtentTreeWalk {
     }
 
     private func corrupt(
-        _ what: StaticString, _ value: UInt64, _ cursor: TreeCursor
+        _ what: StaticString,
+        _ value: UInt64,
+        _ cursor: TreeCursor
     ) -> FilesystemError {
         FilesystemError(
-            .corrupt, "extent tree", what, value, root: root.treeID,
-            logical: cursor.leaf.logical, slot: cursor.slot)
+            .corrupt,
+            "extent tree",
+            what,
+            value,
+            root: root.treeID,
+            logical: cursor.leaf.logical,
+            slot: cursor.slot
+        )
     }
 }

@@ -7,6 +7,7 @@
 //   2. No run holds a byte of an excluded range.
 //===-------------------------------------------------------------------------------------------===//
 
+import BGDevices
 import BGDiskFormat
 
 struct FreeRunMerger {
@@ -21,7 +22,8 @@ struct FreeRunMerger {
 
     /// Adds a free range, which must not begin before the end of the one before.
     mutating func add(
-        _ logical: UInt64, _ length: UInt64,
+        _ logical: UInt64,
+        _ length: UInt64,
         _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         var start = logical
@@ -52,7 +54,8 @@ struct FreeRunMerger {
     }
 
     private mutating func append(
-        _ start: UInt64, _ end: UInt64,
+        _ start: UInt64,
+        _ end: UInt64,
         _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         if let last = run, last.end == start {

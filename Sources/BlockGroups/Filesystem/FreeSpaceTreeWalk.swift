@@ -33,7 +33,8 @@ struct FreeSpaceTreeWalk {
     }
 
     mutating func run(
-        _ reader: TreeReader, _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
+        _ reader: TreeReader,
+        _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         var cursor = TreeCursor(reader, root)
         let infoKey = Key(group.logical, .freeSpaceInfo, group.length)
@@ -56,18 +57,28 @@ struct FreeSpaceTreeWalk {
                 }
             default:
                 throw corrupt(
-                    "item of type % among free-space items", UInt64(key.type.rawValue),
-                    nil, cursor)
+                    "item of type % among free-space items",
+                    UInt64(key.type.rawValue),
+                    nil,
+                    cursor
+                )
             }
             itemEnd = key.objectid + key.offset
         }
         try merger.finish(visit)
         guard runCount == UInt64(info.extentCount) else {
-            throw corruptGroup("% free runs, the info item says %", runCount, UInt64(info.extentCount))
+            throw corruptGroup(
+                "% free runs, the info item says %",
+                runCount,
+                UInt64(info.extentCount)
+            )
         }
         guard freeBytes + group.used == group.length else {
             throw corruptGroup(
-                "% bytes free, but % used, which is not the whole group", freeBytes, group.used)
+                "% bytes free, but % used, which is not the whole group",
+                freeBytes,
+                group.used
+            )
         }
     }
 
@@ -81,7 +92,8 @@ struct FreeSpaceTreeWalk {
     }
 
     private mutating func addExtent(
-        _ key: Key, _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
+        _ key: Key,
+        _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         runCount += 1
         freeBytes += key.offset
@@ -90,7 +102,8 @@ struct FreeSpaceTreeWalk {
 
     /// Adds the runs of set bits. Bits behind the last sector of the item mean nothing.
     private mutating func addBitmap(
-        _ key: Key, _ bitmap: RawSpan,
+        _ key: Key,
+        _ bitmap: RawSpan,
         _ visit: (UInt64, UInt64) throws(FilesystemError) -> Void
     ) throws(FilesystemError) {
         let sectorCount = try FreeSpaceBitmap(key: key, bitmap, limits).sectorCount
@@ -111,21 +124,37 @@ struct FreeSpaceTreeWalk {
     }
 
     private func corrupt(
-        _ what: StaticString, _ value: UInt64, _ secondValue: UInt64? = nil,
+        _ what: StaticString,
+        _ value: UInt64,
+        _ secondValue: UInt64? = nil,
         _ cursor: TreeCursor
     ) -> FilesystemError {
         FilesystemError(
-            .corrupt, "free-space tree", what, value, secondValue, root: root.treeID,
-            logical: cursor.leaf.logical, slot: cursor.slot)
+            .corrupt,
+            "free-space tree",
+            what,
+            value,
+            secondValue,
+            root: root.treeID,
+            logical: cursor.leaf.logical,
+            slot: cursor.slot
+        )
     }
 
     /// An error about the group as a whole.
     private func corruptGroup(
-        _ what: StaticString, _ value: UInt64? = nil, _ secondValue: UInt64? = nil
+        _ what: StaticString,
+        _ value: UInt64? = nil,
+        _ secondValue: UInt64? = nil
     ) -> FilesystemError {
         FilesystemError(
-            .corrupt, "free space of block group", what, value, secondValue,
-            logical: group.logical)
+            .corrupt,
+            "free space of block group",
+            what,
+            value,
+            secondValue,
+            logical: group.logical
+        )
     }
 }
 
