@@ -59,7 +59,7 @@ let package = Package(
         ),
         .target(
             name: "BGCInterface",
-            dependencies: ["BlockGroups", "BGAllocation", "CBlockGroups"],
+            dependencies: ["BlockGroups", "BGAllocation", "BGDiskFormat", "CBlockGroups"],
             exclude: ["blockgroups.map"],
             swiftSettings: strict
         ),
