@@ -59,7 +59,7 @@ let package = Package(
         .target(
             name: "BGCInterface",
             dependencies: ["BlockGroups", "BGAllocation", "CBlockGroups"],
-            exclude: ["blockgroups.map"],
+            exclude: ["blockgroups.map", "blockgroups.pc.in"],
             swiftSettings: strict
         ),
 
@@ -90,7 +90,11 @@ let package = Package(
         .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups"]),
-        .testTarget(name: "CInterfaceTests", dependencies: ["BGCInterface", "CBlockGroups"]),
+        .testTarget(
+            name: "CInterfaceTests",
+            dependencies: ["BGCInterface", "CBlockGroups"],
+            exclude: ["C"]
+        ),
     ],
     cLanguageStandard: .c11,
     cxxLanguageStandard: .cxx17

@@ -37,17 +37,18 @@ class Skip(Exception):
 def by_bgctl(bgctl, paths, *words):
     """The list that bgctl prints, its devices given in an order that is not mkfs's."""
     arguments = [bgctl, "free-space", "--json", *words, *reversed(paths)]
+    name = " ".join(["bgctl", *words])
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=BGCTL_SECONDS_MAX)
     except subprocess.TimeoutExpired:
-        raise ReferenceError(f"bgctl {' '.join(words)}: no end after {BGCTL_SECONDS_MAX} s")
+        raise ReferenceError(f"{name}: no end after {BGCTL_SECONDS_MAX} s")
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["(silent)"])[-1]
-        raise ReferenceError(f"bgctl {' '.join(words)}: status {done.returncode}: {last}")
+        raise ReferenceError(f"{name}: status {done.returncode}: {last}")
     try:
         return json.loads(done.stdout)["block_groups"]
     except (ValueError, KeyError) as error:
-        raise ReferenceError(f"bgctl {' '.join(words)}: bad JSON: {error!r}")
+        raise ReferenceError(f"{name}: bad JSON: {error!r}")
 
 
 def compare(image, bgctl):
