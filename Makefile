@@ -213,6 +213,11 @@ count: setup-measure ## Instructions an operation, by callgrind, against the com
 lint: setup-lint ## Formatting, headers that stand alone, shell scripts.
 	.ci/lint
 
+.PHONY: format
+format: setup-lint ## Format Swift and C in place.
+	$(SWIFT) format -i -r Sources Tests Package.swift
+	find CShim Include Sources/BenchControls Tests -name '*.[ch]' -o -name '*.cc' | xargs clang-format -i
+
 .PHONY: clean
 clean: ## Remove everything that was built.
 	rm -rf build .build .build-embedded .build-tsan .build-asan

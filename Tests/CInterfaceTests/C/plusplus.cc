@@ -98,7 +98,8 @@ int main()
 			end = logical + 65536;
 		}
 	}
-	struct bg_group_stat stat{};
+	struct bg_group_stat stat {
+	};
 	EXPECT(bg_group_stat(group, &stat), 0);
 	EXPECT(stat.claimed_bytes, 0);
 	EXPECT(stat.free_bytes, group_length);
