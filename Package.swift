@@ -50,7 +50,11 @@ let package = Package(
         .target(name: "BGDiskFormat", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGAllocation", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGDevices", dependencies: ["BGDiskFormat", "CShim"], swiftSettings: strict),
-        .target(name: "BGTrees", dependencies: ["BGDevices", "BGDiskFormat"], swiftSettings: strict),
+        .target(
+            name: "BGTrees",
+            dependencies: ["BGDevices", "BGDiskFormat"],
+            swiftSettings: strict
+        ),
         .target(
             name: "BlockGroups",
             dependencies: ["BGAllocation", "BGTrees", "BGDevices", "BGDiskFormat"],

@@ -74,7 +74,8 @@ private enum Referee {
 struct RefereeTests {
     @Test(
         .enabled(if: Referee.whyNoImages == nil, Comment(rawValue: Referee.whyNoImages ?? "")),
-        .timeLimit(.minutes(10)))
+        .timeLimit(.minutes(10))
+    )
     func imagesFromMkfsReadAsBtrfsProgsReadsThem() throws {
         let result = try Referee.judge(["--only", "^(?!aged|full|huge|large)"])
         if result.status == 0 { print(result.output, terminator: "") }
@@ -83,7 +84,8 @@ struct RefereeTests {
 
     @Test(
         .enabled(if: Referee.whyNoMounts == nil, Comment(rawValue: Referee.whyNoMounts ?? "")),
-        .timeLimit(.minutes(10)))
+        .timeLimit(.minutes(10))
+    )
     func imagesAgedByTheKernelReadAsBtrfsProgsReadsThem() throws {
         let result = try Referee.judge(["--only", "^(aged|full|huge|large)"])
         if result.status == 0 { print(result.output, terminator: "") }

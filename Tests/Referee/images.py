@@ -11,6 +11,7 @@ import random
 import subprocess
 import tempfile
 
+import block_group_tree
 from reference import ReferenceError, command
 
 MIB = 1 << 20
@@ -28,14 +29,14 @@ class Case:
     mount     mount options
     rootdir   fill by `mkfs.btrfs --rootdir` instead
     quick     part of a --quick run
-    feature   a mkfs feature that must be offered, else the case is skipped
+    block_group_tree  have one: by mkfs.btrfs where it can, else by converting the fresh image
     """
 
     def __init__(self, name, *options, devices=1, size=300 * MIB, ageing=None, mount="",
-                 rootdir=False, quick=False, feature=None):
+                 rootdir=False, quick=False, block_group_tree=False):
         self.name, self.options, self.devices, self.size = name, options, devices, size
         self.ageing, self.mount, self.rootdir = ageing, mount, rootdir
-        self.quick, self.feature = quick, feature
+        self.quick, self.block_group_tree = quick, block_group_tree
 
 
 PROFILES = {
@@ -54,7 +55,7 @@ def cases():
         Case("no-tree", "-R", "^free-space-tree", quick=True),
         Case("fat-metadata", "-O", "^skinny-metadata", quick=True),
         Case("no-holes-off", "-O", "^no-holes"),
-        Case("block-group-tree", "-O", "block-group-tree", feature="block-group-tree", quick=True),
+        Case("block-group-tree", block_group_tree=True, quick=True),
         Case("odd-size", size=300 * MIB + 12 * 4096),
     ]
     for profile, devices in PROFILES.items():
@@ -88,8 +89,11 @@ def cases():
         Case("aged-fat-metadata", "-O", "^skinny-metadata", ageing="dense"),
         Case("aged-compressed", ageing="files", mount="compress-force=zstd"),
         Case("aged-rootdir", rootdir=True, ageing="files"),
-        Case("aged-block-group-tree", "-O", "block-group-tree", feature="block-group-tree",
-             ageing="dense"),
+        Case("aged-block-group-tree", block_group_tree=True, ageing="dense", quick=True),
+        Case("aged-block-group-tree-64k", "-n", "65536", block_group_tree=True, ageing="files",
+             size=1536 * MIB),
+        Case("huge-block-group-tree", "-n", "8192", block_group_tree=True, size=300 * GIB,
+             ageing="huge"),
         Case("huge-sparse", size=300 * GIB, ageing="huge", quick=True),
         Case("large-groups", "-d", "single", size=24 * GIB, ageing="files"),
     ]
@@ -131,8 +135,13 @@ def make_image(case, folder, rng):
             file.truncate(case.size)
         paths.append(path)
     words = ["mkfs.btrfs", "-q", "-f", *case.options]
+    convert = case.block_group_tree and "block-group-tree" not in offered_features()
+    if case.block_group_tree:
+        words += ["--csum", "sha256"] if convert else ["-O", "block-group-tree"]
     if not case.rootdir:
         command(*words, *paths)
+        if convert:
+            block_group_tree.convert(paths)
         return paths
     with tempfile.TemporaryDirectory(prefix="bg-referee-root-") as root:
         fill_folder(root, rng)

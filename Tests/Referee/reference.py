@@ -83,6 +83,10 @@ class Chunk:
         devid, base = self.stripes[column]
         return devid, base + row * STRIPE + rest
 
+    def copies(self, logical):
+        """(devid, address) of every copy of a byte, for the profiles that only copy."""
+        return [(devid, base + logical - self.start) for devid, base in self.stripes]
+
     def super_ranges(self):
         """Logical ranges that the kernel keeps free of extents because a super block copy may lie
         there. It looks at device addresses only, not at which device, and on RAID5 and RAID6 takes
@@ -203,7 +207,13 @@ class Image:
                     r"block group used (\d+) chunk_objectid \d+ flags (\S+)", line)):
                 group["used"], group["flags"] = int(found[1]), found[2]
 
-    def _read(self, logical, length):
+    def chunk_at(self, logical):
+        for chunk in self.chunks:
+            if chunk.start <= logical < chunk.start + chunk.length:
+                return chunk
+        raise ReferenceError(f"no chunk holds {logical}")
+
+    def read(self, logical, length):
         """Bytes by logical address. A node never crosses a stripe, so one read does."""
         if self._devices is None:
             self._devices = {}
@@ -211,16 +221,13 @@ class Image:
                 with open(path, "rb") as device:
                     device.seek(SUPER_COPIES[0] + 0xC9)  # dev_item.devid
                     self._devices[int.from_bytes(device.read(8), "little")] = path
-        for chunk in self.chunks:
-            if chunk.start <= logical < chunk.start + chunk.length:
-                devid, physical = chunk.physical(logical)
-                with open(self._devices[devid], "rb") as device:
-                    device.seek(physical)
-                    return device.read(length)
-        raise ReferenceError(f"no chunk holds {logical}")
+        devid, physical = self.chunk_at(logical).physical(logical)
+        with open(self._devices[devid], "rb") as device:
+            device.seek(physical)
+            return device.read(length)
 
     def _bitmap(self, leaf, item_offset, item_size, start, length):
-        raw = self._read(leaf, self.node)
+        raw = self.read(leaf, self.node)
         if int.from_bytes(raw[48:56], "little") != leaf:
             raise ReferenceError(f"leaf {leaf} is not where the chunk map says")
         bits = int.from_bytes(raw[NODE_HEADER + item_offset:][:item_size], "little")
