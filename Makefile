@@ -46,7 +46,11 @@ EMBEDDED_FLAGS := -c release --product blockgroups --scratch-path $(EMBEDDED) \
 	-Xswiftc -enable-experimental-feature -Xswiftc Embedded -Xswiftc -wmo \
 	-Xcc -ftls-model=initial-exec \
 	-Xlinker --version-script=$(CURDIR)/Sources/BGCInterface/blockgroups.map \
-	-Xlinker --gc-sections -Xlinker -soname=$(SONAME) -Xlinker -z -Xlinker defs -Xlinker -lm
+	-Xlinker --gc-sections -Xlinker -lm
+EMBEDDED_OBJECTS = $$(cat $(EMBEDDED_RELEASE)/blockgroups.product/Objects.LinkFileList)
+SHARED_FLAGS := -shared -Wl,-soname,$(SONAME),-z,defs,--gc-sections,--as-needed \
+	-Wl,--version-script=Sources/BGCInterface/blockgroups.map
+LIBRARIES := -lurcu-bp -lurcu-common -lisal -lxxhash -lsodium -lm -lpthread
 
 TEST_FLAGS = $(if $(FILTER),--filter '$(FILTER)') $(if $(SKIP),--skip '$(SKIP)')
 
@@ -145,12 +149,13 @@ lib: setup ## libblockgroups.so and .a for C, without a Swift runtime, in build/
 	@# the pieces of Embedded Swift, cannot clash with a program's own. Dissolving the groups keeps
 	@# a linker from dropping one of them for another archive's of the same name.
 	ld -r --force-group-allocation -o build/lib/blockgroups.o \
-		$$(cat $(EMBEDDED_RELEASE)/blockgroups.product/Objects.LinkFileList)
+		$(EMBEDDED_OBJECTS)
 	objcopy --wildcard --keep-global-symbol='bg_*' --remove-section=.swift1_autolink_entries \
 		--remove-section=.llvm_addrsig build/lib/blockgroups.o
 	@rm -f build/lib/libblockgroups.*
 	ar rcs build/lib/libblockgroups.a build/lib/blockgroups.o
-	install -m 755 $(EMBEDDED_RELEASE)/libblockgroups.so build/lib/libblockgroups.so.$(VERSION)
+	@# SwiftPM linked a library too, but wrote a run path into it that an installed one must not have.
+	gcc $(SHARED_FLAGS) -o build/lib/libblockgroups.so.$(VERSION) $(EMBEDDED_OBJECTS) $(LIBRARIES)
 	@ln -s libblockgroups.so.$(VERSION) build/lib/$(SONAME)
 	@ln -s $(SONAME) build/lib/libblockgroups.so
 
