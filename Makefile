@@ -112,13 +112,15 @@ run: setup ## Make a btrfs image from a folder, then show and claim its space wi
 	@for index in 1 2 3 4 5 6 7 8; do \
 		head -c $$((index * 1500000)) /dev/zero | tr '\0' 'b' >$(DEMO)/folder/file$$index; done
 	@truncate -s 1G $(DEMO)/image
-	mkfs.btrfs -q --rootdir $(DEMO)/folder $(DEMO)/image
+	mkfs.btrfs -q --rootdir $(DEMO)/folder $(DEMO)/image >$(DEMO)/mkfs.log 2>&1 || { \
+		cat $(DEMO)/mkfs.log; exit 1; }
 	@rm -rf $(DEMO)/folder
 	.build/release/bgctl info $(DEMO)/image
 	.build/release/bgctl groups $(DEMO)/image
 	.build/release/bgctl map $(DEMO)/image
 	.build/release/bgctl map --output $(DEMO)/map.svg $(DEMO)/image
 	.build/release/bgctl claim --threads 4 $(DEMO)/image
+	@test -s $(DEMO)/map.svg || { echo "run: bgctl map wrote no $(DEMO)/map.svg" >&2; exit 1; }
 	@echo "kept: $(DEMO)/image $(DEMO)/map.svg"
 
 .PHONY: test
