@@ -51,7 +51,11 @@ let package = Package(
         .target(name: "BGDiskFormat", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGAllocation", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGDevices", dependencies: ["BGDiskFormat", "CShim"], swiftSettings: strict),
-        .target(name: "BGTrees", dependencies: ["BGDevices", "BGDiskFormat"], swiftSettings: strict),
+        .target(
+            name: "BGTrees",
+            dependencies: ["BGDevices", "BGDiskFormat"],
+            swiftSettings: strict
+        ),
         .target(
             name: "BlockGroups",
             dependencies: ["BGAllocation", "BGTrees", "BGDevices", "BGDiskFormat"],
@@ -60,7 +64,7 @@ let package = Package(
         .target(
             name: "BGCInterface",
             dependencies: ["BlockGroups", "BGAllocation", "BGDiskFormat", "CBlockGroups"],
-            exclude: ["blockgroups.map"],
+            exclude: ["blockgroups.map", "blockgroups.pc.in"],
             swiftSettings: strict
         ),
 
@@ -91,7 +95,11 @@ let package = Package(
         .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups"]),
-        .testTarget(name: "CInterfaceTests", dependencies: ["BGCInterface", "CBlockGroups"]),
+        .testTarget(
+            name: "CInterfaceTests",
+            dependencies: ["BGCInterface", "CBlockGroups"],
+            exclude: ["C"]
+        ),
     ],
     cLanguageStandard: .c11,
     cxxLanguageStandard: .cxx17
