@@ -73,7 +73,8 @@ let package = Package(
         ),
         .target(
             name: "BenchControls",
-            cSettings: [.define("_GNU_SOURCE")]
+            cSettings: [.define("_GNU_SOURCE"), .headerSearchPath("../../Include")],
+            cxxSettings: [.define("_GNU_SOURCE")]
         ),
         .executableTarget(
             name: "bgbench",
@@ -90,6 +91,7 @@ let package = Package(
         .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups"]),
+        .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
         .testTarget(name: "CInterfaceTests", dependencies: ["BGCInterface", "CBlockGroups"]),
     ],
     cLanguageStandard: .c11,
