@@ -5,15 +5,9 @@
 const struct bench_competitor *bench_competitor_at(size_t index)
 {
 	static const struct bench_competitor *const all[] = {
-		&bench_blockgroups,
-		&bench_blockgroups_lock,
-		&bench_std_map,
-		&bench_seed_before,
-		&bench_seed_after,
-		&bench_seed_before_cluster,
-		&bench_seed_after_cluster,
-		&bench_libext2fs,
-		&bench_null,
+		&bench_blockgroups,	   &bench_blockgroups_lock, &bench_std_map,
+		&bench_seed_before,	   &bench_seed_after,	    &bench_seed_before_cluster,
+		&bench_seed_after_cluster, &bench_libext2fs,	    &bench_null,
 	};
 
 	return index < sizeof(all) / sizeof(all[0]) ? all[index] : NULL;

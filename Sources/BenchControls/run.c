@@ -267,7 +267,8 @@ void bench_run_parallel(struct bench_run *run, uint64_t nanoseconds, uint64_t op
 	} else {
 		/* In stretches, so that the clock costs nothing. */
 		for (uint64_t left = run->quota; left;) {
-			struct steady_work work = {&run->threads[0].worker, left < 512 ? left : 512};
+			struct steady_work work = {&run->threads[0].worker,
+						   left < 512 ? left : 512};
 
 			bench_measured(steady_body, &work);
 			left -= work.operations;
@@ -297,8 +298,7 @@ static void pair_body(void *argument)
 	for (uint64_t i = 0; i < work->pairs; i++) {
 		uint64_t address;
 
-		if (claim(state, BENCH_SECTOR, &address) ||
-		    give_back(state, address, BENCH_SECTOR))
+		if (claim(state, BENCH_SECTOR, &address) || give_back(state, address, BENCH_SECTOR))
 			work->faults++;
 	}
 }

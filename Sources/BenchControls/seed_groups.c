@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRY_BY_OFFSET(node) \
+#define ENTRY_BY_OFFSET(node)                                                                      \
 	((struct seed_entry *)((char *)(node)-offsetof(struct seed_entry, by_offset)))
-#define ENTRY_BY_BYTES(node) \
+#define ENTRY_BY_BYTES(node)                                                                       \
 	((struct seed_entry *)((char *)(node)-offsetof(struct seed_entry, by_bytes)))
 
 static void seed_tree_link(struct seed_group *group, struct seed_entry *entry)
@@ -48,7 +48,8 @@ static struct seed_entry *search_by_offset(struct seed_group *group, uint64_t of
 		bool fits = entry->bytes >= bytes;
 
 		if (offset < entry->offset) {
-			/* The path only goes down in address from here, so this is the lowest yet. */
+			/* The path only goes down in address from here, so this is the lowest yet.
+			 */
 			if (fits)
 				best = entry;
 			node = node->child[0];
@@ -61,8 +62,7 @@ static struct seed_entry *search_by_offset(struct seed_group *group, uint64_t of
 	return best;
 }
 
-static struct seed_entry *search_by_bytes(struct seed_group *group, uint64_t offset,
-					  uint64_t bytes)
+static struct seed_entry *search_by_bytes(struct seed_group *group, uint64_t offset, uint64_t bytes)
 {
 	struct rb_node *node = group->by_bytes.node;
 	struct seed_entry *best = NULL;

@@ -97,8 +97,8 @@ typedef bool (*seed_find)(struct seed_group *group, uint64_t search_start, uint6
 
 /*
  * find_free_extent() in the seed's order: the hint's group; every group in list
- * order with empty_cluster to spare, where that is not 0; every group without. Inline, so that find is a
- * direct call in each of the two files.
+ * order with empty_cluster to spare, where that is not 0; every group without. Inline, so that find
+ * is a direct call in each of the two files.
  */
 static inline int seed_find_free_extent(struct seed_groups *all, uint64_t bytes,
 					uint64_t *address_out, seed_find find)

@@ -69,8 +69,7 @@ static int set_owned(struct verified_state *state, uint64_t address, uint64_t by
 	return wrong != 0;
 }
 
-static const char *range_fault(const struct verified_state *state, uint64_t address,
-			       uint64_t bytes)
+static const char *range_fault(const struct verified_state *state, uint64_t address, uint64_t bytes)
 {
 	if (address % BENCH_SECTOR)
 		return "claimed an unaligned address";

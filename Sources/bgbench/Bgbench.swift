@@ -1,4 +1,4 @@
-//===-- Bgbench.swift - the command line -------------------------------------------------------===//
+//===-- Bgbench.swift - the command line ------------------------------------------------------===//
 
 import ArgumentParser
 
@@ -11,7 +11,8 @@ struct Bgbench: ParsableCommand {
             All.self, W1.self, W2.self, W3.self, W4.self, W5.self, Seed.self, Count.self,
             List.self, DensityCommand.self,
         ],
-        defaultSubcommand: All.self)
+        defaultSubcommand: All.self
+    )
 }
 
 extension Suite {
@@ -39,7 +40,9 @@ extension Bgbench {
 
     struct W1: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "w1", abstract: "The steady state at 80 %, one thread; 64 GiB and 1 TiB.")
+            commandName: "w1",
+            abstract: "The steady state at 80 %, one thread; 64 GiB and 1 TiB."
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws {
             try options.run { suite in
@@ -51,32 +54,40 @@ extension Bgbench {
 
     struct W2: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "w2", abstract: "The steady state on one allocator by 1 to 16 threads.")
+            commandName: "w2",
+            abstract: "The steady state on one allocator by 1 to 16 threads."
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws { try options.run { $0.runAllParallel() } }
     }
 
     struct W3: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "w3", abstract: "After W1, how full it gets before the first miss.",
+            commandName: "w3",
+            abstract: "After W1, how full it gets before the first miss.",
             discussion: """
                 Requests of the mix, then of 1 MiB, are claimed until the first is refused. After \
                 each the claims are given back, so both begin with the free space that W1 left.
-                """)
+                """
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws { try options.run { $0.runAged([.w3]) } }
     }
 
     struct W4: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "w4", abstract: "Memory and time for each free extent of a terabyte.")
+            commandName: "w4",
+            abstract: "Memory and time for each free extent of a terabyte."
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws { try options.run { $0.runDensity() } }
     }
 
     struct W5: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "w5", abstract: "Pairs of a 4 KiB claim and its give-back, fresh and aged.")
+            commandName: "w5",
+            abstract: "Pairs of a 4 KiB claim and a give-back, fresh and aged."
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws {
             try options.run { suite in
@@ -88,11 +99,13 @@ extension Bgbench {
 
     struct Seed: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "The patch's story: the seed before and after at 1, 2, 4, 8 threads.")
+            abstract: "The patch's story: the seed before and after at 1, 2, 4, 8 threads."
+        )
         @OptionGroup var options: SuiteOptions
         func run() throws {
             try options.run(
-                defaultCompetitors: ["seed-before", "seed-after"], text: seedStoryText
+                defaultCompetitors: ["seed-before", "seed-after"],
+                text: seedStoryText
             ) { seedStory(&$0) }
         }
     }

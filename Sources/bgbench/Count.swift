@@ -17,7 +17,8 @@ extension Bgbench {
             discussion: """
                 Everything that is measured runs inside the C function bench_measured. w1: the \
                 steady state after filling; w5: claim and give-back pairs on a fresh allocator.
-                """)
+                """
+        )
 
         @Argument(help: "w1 or w5")
         var workload: CountedWorkload
@@ -59,14 +60,18 @@ extension Bgbench {
             print(
                 "\(workload.rawValue) \(competitor) operations=\(slice.operations) "
                     + "misses=\(slice.split) free_extents=\(summary.space.free_extents) "
-                    + "hash=\(hexadecimal(summary.hash))")
+                    + "hash=\(hexadecimal(summary.hash))"
+            )
         }
     }
 
     /// One measurement of W4, in a process that does nothing else.
     struct DensityCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "density", abstract: "One measurement of W4.", shouldDisplay: false)
+            commandName: "density",
+            abstract: "One measurement of W4.",
+            shouldDisplay: false
+        )
 
         @Argument var competitor: String
         @Option var bytes: UInt64
@@ -86,8 +91,13 @@ extension Bgbench {
             let space = Space(totalBytes: bytes, isAllFree: allFree)
             guard
                 let density = measureDensity(
-                    chosen, space, extents: extents, spacing: spacing, shuffled: shuffled,
-                    seed: seed)
+                    chosen,
+                    space,
+                    extents: extents,
+                    spacing: spacing,
+                    shuffled: shuffled,
+                    seed: seed
+                )
             else { throw ExitCode.failure }
             if verifyFaults().count > 0 { throw ExitCode.failure }
             print(densityLine(density))

@@ -21,20 +21,32 @@ struct DensityCase {
             -> DensityCase
         {
             DensityCase(
-                name: name, extents: count, spacing: spacing, isShuffled: shuffled,
-                isAllFree: false)
+                name: name,
+                extents: count,
+                spacing: spacing,
+                isShuffled: shuffled,
+                isAllFree: false
+            )
         }
         return [
-            shattered("W4 dense, in order", dense, 26, false),
-            shattered("W4 dense, shuffled", dense, 26, true),
-            shattered("W4 sparse, in order", sparse, 130, false),
-            shattered("W4 sparse, shuffled", sparse, 130, true),
+            shattered("W4-dense-ordered", dense, 26, false),
+            shattered("W4-dense-shuffled", dense, 26, true),
+            shattered("W4-sparse-ordered", sparse, 130, false),
+            shattered("W4-sparse-shuffled", sparse, 130, true),
             DensityCase(
-                name: "W4 whole groups", extents: 0, spacing: 1, isShuffled: false,
-                isAllFree: true),
+                name: "W4-whole-groups",
+                extents: 0,
+                spacing: 1,
+                isShuffled: false,
+                isAllFree: true
+            ),
             DensityCase(
-                name: "W4 empty groups", extents: 0, spacing: 1, isShuffled: false,
-                isAllFree: false),
+                name: "W4-empty-groups",
+                extents: 0,
+                spacing: 1,
+                isShuffled: false,
+                isAllFree: false
+            ),
         ]
     }
 }
@@ -56,16 +68,19 @@ extension Suite {
                 if let expected, !competitor.isNull, density.free_extents != expected {
                     addFault(
                         "\(kind.name), \(competitor.name): \(density.free_extents) extents "
-                            + "where \(expected) were added")
+                            + "where \(expected) were added"
+                    )
                 }
             }
         }
     }
 
     private func densityResult(
-        _ competitor: Competitor, _ kind: DensityCase, _ density: bench_density
-    ) -> Measurement {
-        var result = Measurement(kind.name, competitor.name)
+        _ competitor: Competitor,
+        _ kind: DensityCase,
+        _ density: bench_density
+    ) -> BenchmarkResult {
+        var result = BenchmarkResult(kind.name, competitor.name)
         result.operations = Int(density.extents)
         if density.extents > 0 {
             result.nsPerExtent = Double(density.nanoseconds) / Double(density.extents)
@@ -112,6 +127,10 @@ func parseDensity(_ line: String) -> bench_density? {
     let fields = line.split(whereSeparator: { $0 == " " || $0 == "\n" }).compactMap { UInt64($0) }
     guard fields.count == 5 else { return nil }
     return bench_density(
-        extents: fields[0], nanoseconds: fields[1], resident_bytes: fields[2],
-        free_extents: fields[3], groups: fields[4])
+        extents: fields[0],
+        nanoseconds: fields[1],
+        resident_bytes: fields[2],
+        free_extents: fields[3],
+        groups: fields[4]
+    )
 }

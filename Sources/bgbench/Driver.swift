@@ -55,8 +55,11 @@ struct Space {
 
     var inC: bench_space {
         bench_space(
-            total_bytes: totalBytes, group_bytes: groupBytes, all_free: isAllFree ? 1 : 0,
-            reserved: 0)
+            total_bytes: totalBytes,
+            group_bytes: groupBytes,
+            all_free: isAllFree ? 1 : 0,
+            reserved: 0
+        )
     }
 }
 
@@ -113,13 +116,24 @@ extension bench_slice {
 
 /// Adds free extents to a fresh allocator; nil when the allocator refused or could not be made.
 func measureDensity(
-    _ competitor: Competitor, _ space: Space, extents: UInt64, spacing: UInt64, shuffled: Bool,
+    _ competitor: Competitor,
+    _ space: Space,
+    extents: UInt64,
+    spacing: UInt64,
+    shuffled: Bool,
     seed: UInt64
 ) -> bench_density? {
     var space = space.inC
     var density = bench_density()
     let result = unsafe bench_measure_density(
-        competitor.table, &space, extents, spacing, shuffled ? 1 : 0, seed, &density)
+        competitor.table,
+        &space,
+        extents,
+        spacing,
+        shuffled ? 1 : 0,
+        seed,
+        &density
+    )
     return result == 0 ? density : nil
 }
 

@@ -50,7 +50,8 @@ struct SuiteOptions: ParsableArguments {
 
     /// Runs a suite, prints the table (or `text`), writes the JSON, fails when anything was wrong.
     func run(
-        defaultCompetitors: [String]? = nil, text: (([Measurement]) -> String)? = nil,
+        defaultCompetitors: [String]? = nil,
+        text: (([BenchmarkResult]) -> String)? = nil,
         _ body: (inout Suite) -> Void
     ) throws {
         var suite = Suite(settings: try settings(defaultCompetitors: defaultCompetitors))

@@ -6,18 +6,21 @@
 import Foundation
 
 struct Report {
-    let measurements: [Measurement]
+    let measurements: [BenchmarkResult]
 
     /// One column: its head, and its cell for a measurement, nil where there is none.
-    private typealias Column = (head: String, cell: @Sendable (Measurement) -> String?)
+    private typealias Column = (head: String, cell: @Sendable (BenchmarkResult) -> String?)
 
     private static let columns: [Column] = [
         ("ns/op", { $0.nsPerOp.map { decimal($0, 1) } }),
-        ("fastest..slowest", { m in
-            m.nsPerOpMin.flatMap { low in
-                m.nsPerOpMax.map { decimal(low, 1) + ".." + decimal($0, 1) }
+        (
+            "fastest..slowest",
+            { m in
+                m.nsPerOpMin.flatMap { low in
+                    m.nsPerOpMax.map { decimal(low, 1) + ".." + decimal($0, 1) }
+                }
             }
-        }),
+        ),
         ("M/s", { $0.mops.map { decimal($0, 3) } }),
         ("miss/1000", { $0.missesPer1000.map { decimal($0, 2) } }),
         ("free extents", { $0.freeExtents.map { "\($0)" } }),
@@ -26,16 +29,19 @@ struct Report {
         ("B/extent", { $0.bytesPerExtent.map { decimal($0, 2) } }),
         ("ns/extent", { $0.nsPerExtent.map { decimal($0, 1) } }),
         ("B/group", { $0.bytesPerGroup.map { decimal($0, 0) } }),
-        ("contended", { m in
-            guard let taken = m.lockTaken, let contended = m.lockContended else { return nil }
-            return decimal(100 * Double(contended) / Double(max(taken, 1)), 2) + " %"
-        }),
+        (
+            "contended",
+            { m in
+                guard let taken = m.lockTaken, let contended = m.lockContended else { return nil }
+                return decimal(100 * Double(contended) / Double(max(taken, 1)), 2) + " %"
+            }
+        ),
         ("hash", { $0.resultHash.map { String($0.prefix(8)) } }),
     ]
 
     /// The table, ready to print.
     func text() -> String {
-        var blocks: [(name: String, rows: [Measurement])] = []
+        var blocks: [(name: String, rows: [BenchmarkResult])] = []
         for measurement in measurements {
             var name = measurement.workload
             if name.hasPrefix("W2") || measurement.threads > 1 {
@@ -50,7 +56,7 @@ struct Report {
         return blocks.map { Report.block($0.name, $0.rows) }.joined(separator: "\n")
     }
 
-    private static func block(_ name: String, _ rows: [Measurement]) -> String {
+    private static func block(_ name: String, _ rows: [BenchmarkResult]) -> String {
         let used = columns.filter { column in rows.contains { column.cell($0) != nil } }
         let base = rows.first { $0.competitor != "null" }
         let hasRatio = rows.count > 1 && base?.score != nil
@@ -70,7 +76,7 @@ struct Report {
         }.joined()
     }
 
-    private static func ratio(_ base: Measurement?, _ row: Measurement) -> String {
+    private static func ratio(_ base: BenchmarkResult?, _ row: BenchmarkResult) -> String {
         guard let base, let ours = base.score, let theirs = row.score, ours > 0,
             row.competitor != base.competitor, row.competitor != "null"
         else { return "" }
@@ -90,7 +96,7 @@ struct Report {
     }
 }
 
-extension Measurement {
+extension BenchmarkResult {
     /// The figure that ratios are made of, smaller being better; nil where there is none.
     var score: Double? {
         if workload.hasPrefix("W2") || workload.hasPrefix("seed") {

@@ -8,7 +8,7 @@ func seedStory(_ suite: inout Suite) {
 }
 
 /// The table of the story and how to read it.
-func seedStoryText(_ results: [Measurement]) -> String {
+func seedStoryText(_ results: [BenchmarkResult]) -> String {
     var lines = [
         "The patch \"Btrfs: kill the block group alloc mutex\", million operations a second",
         "  threads    before     after   after/before   found the lock held: before   after",
@@ -16,7 +16,7 @@ func seedStoryText(_ results: [Measurement]) -> String {
     func pad(_ words: String, _ width: Int) -> String {
         String(repeating: " ", count: max(0, width - words.count)) + words
     }
-    func contended(_ m: Measurement) -> String {
+    func contended(_ m: BenchmarkResult) -> String {
         decimal(100 * Double(m.lockContended ?? 0) / Double(max(m.lockTaken ?? 1, 1)), 2) + " %"
     }
     for threads in [1, 2, 4, 8] {
@@ -28,15 +28,17 @@ func seedStoryText(_ results: [Measurement]) -> String {
         lines.append(
             pad("\(threads)", 9) + pad(decimal(old, 3), 10) + pad(decimal(new, 3), 10)
                 + pad(decimal(new / max(old, 1e-9), 2), 15) + pad(contended(before), 29)
-                + pad(contended(after), 8))
+                + pad(contended(after), 8)
+        )
     }
     lines += [
         "",
         "How to read it: before, a thread sleeps behind another one's whole search of a group;",
-        "after, it spins for as long as the trees are touched. While threads have a processor each,",
-        "the shorter hold wins. With more threads than processors, a thread that is preempted while",
-        "it holds a spin lock leaves the others spinning for a whole time slice, which the kernel",
-        "rules out and user space cannot: that is why the library's own lock gives the processor up.",
+        "after, it spins only for as long as the trees are touched. While every thread has a",
+        "processor, the shorter hold wins. With more threads than processors, one that is",
+        "preempted while it holds a spin lock leaves the others spinning for a whole time slice.",
+        "The kernel rules that out and user space cannot, so the library's lock gives the",
+        "processor up instead.",
     ]
     return lines.joined(separator: "\n") + "\n"
 }

@@ -13,7 +13,7 @@ import BenchControls
 struct Suite {
     let settings: Settings
     let progress = Progress()
-    private(set) var results: [Measurement] = []
+    private(set) var results: [BenchmarkResult] = []
     /// Sentences; any makes the program fail.
     private(set) var faults: [String] = []
 
@@ -21,7 +21,7 @@ struct Suite {
         self.settings = settings
     }
 
-    mutating func add(_ measurement: Measurement) { results.append(measurement) }
+    mutating func add(_ measurement: BenchmarkResult) { results.append(measurement) }
     mutating func addFault(_ words: String) {
         faults.append(words)
         progress.say("fault: " + words)
@@ -33,7 +33,7 @@ struct Suite {
 
     /// Ages an allocator per competitor with W1 and reports the parts asked for.
     mutating func runAged(_ parts: Set<Part>, terabyte: Bool = false) {
-        let label = terabyte ? "1 TiB" : "64 GiB"
+        let label = terabyte ? "1TiB" : "64GiB"
         let space = Space(totalBytes: terabyte ? 1 << 40 : 64 << 30)
         let who = settings.competitors.filter {
             !terabyte || settings.areNamed || !$0.isSmallOnly
@@ -41,7 +41,7 @@ struct Suite {
         let operations = settings.isQuick ? 300_000 : 5_000_000
         var runs: [Run] = []
         for competitor in who {
-            progress.say("W1 \(label): filling \(competitor.name)")
+            progress.say("W1-\(label): filling \(competitor.name)")
             guard let run = Run(competitor, space, threads: 1, seed: settings.seed) else {
                 addFault("\(competitor.name) could not be made")
                 continue
@@ -54,7 +54,8 @@ struct Suite {
         for round in 0..<settings.rounds {
             for (i, run) in runs.enumerated() {
                 progress.say(
-                    "W1 \(label): round \(round + 1) of \(settings.rounds), \(run.competitor.name)")
+                    "W1-\(label): round \(round + 1) of \(settings.rounds), \(run.competitor.name)"
+                )
                 let count = operations / settings.rounds / run.competitor.workDivisor
                 slices[i].append(run.steady(operations: max(count, 1)))
             }
@@ -62,18 +63,21 @@ struct Suite {
         for (i, run) in runs.enumerated() {
             let summary = check(run, space)
             if parts.contains(.w1) {
-                add(steadyResult("W1 " + label, run, slices[i], before[i], summary))
+                add(steadyResult("W1-" + label, run, slices[i], before[i], summary))
             }
         }
-        if parts.contains(.w5) { runPairs("W5 aged", runs, space) }
+        if parts.contains(.w5) { runPairs("W5-aged", runs, space) }
         if parts.contains(.w3) { runFillOn(runs, space) }
     }
 
     private func steadyResult(
-        _ workload: String, _ run: Run, _ slices: [bench_slice], _ before: bench_summary,
+        _ workload: String,
+        _ run: Run,
+        _ slices: [bench_slice],
+        _ before: bench_summary,
         _ after: bench_summary
-    ) -> Measurement {
-        var result = Measurement(workload, run.competitor.name)
+    ) -> BenchmarkResult {
+        var result = BenchmarkResult(workload, run.competitor.name)
         let operations = slices.reduce(0) { $0 + $1.operations }
         let times = slices.map { $0.nanosecondsPerOperation }
         result.operations = Int(operations)
@@ -95,9 +99,9 @@ struct Suite {
 
     private mutating func runFillOn(_ runs: [Run], _ space: Space) {
         for run in runs where !run.competitor.isNull {
-            for (name, bytes) in [("W3 mix", UInt64(0)), ("W3 1 MiB", UInt64(1) << 20)] {
+            for (name, bytes) in [("W3-mix", UInt64(0)), ("W3-1MiB", UInt64(1) << 20)] {
                 progress.say("\(name): \(run.competitor.name)")
-                var result = Measurement(name, run.competitor.name)
+                var result = BenchmarkResult(name, run.competitor.name)
                 result.firstMissPercent = run.fillOn(bytes: bytes)
                 add(result)
             }
@@ -112,7 +116,7 @@ struct Suite {
         let runs = settings.competitors.compactMap {
             Run($0, space, threads: 1, seed: settings.seed)
         }
-        runPairs("W5 fresh", runs, space)
+        runPairs("W5-fresh", runs, space)
     }
 
     private mutating func runPairs(_ workload: String, _ runs: [Run], _ space: Space) {
@@ -127,7 +131,7 @@ struct Suite {
             }
         }
         for (i, run) in runs.enumerated() {
-            var result = Measurement(workload, run.competitor.name)
+            var result = BenchmarkResult(workload, run.competitor.name)
             let times = slices[i].map { $0.nanosecondsPerOperation }
             result.operations = Int(slices[i].reduce(0) { $0 + $1.operations })
             result.rounds = times.count
@@ -157,7 +161,8 @@ struct Suite {
             run.fill()
             _ = run.parallel(
                 seconds: settings.isQuick ? 0.1 : 2,
-                operations: (settings.isQuick ? 50_000 : 500_000) / competitor.workDivisor)
+                operations: (settings.isQuick ? 50_000 : 500_000) / competitor.workDivisor
+            )
             runs.append(run)
         }
         let before = runs.map { $0.describe() }
@@ -183,18 +188,20 @@ struct Suite {
     /// Describes a run; notes a fault when bytes were lost or appeared.
     private mutating func check(_ run: Run, _ space: Space) -> bench_summary {
         let summary = run.describe()
-        if !run.competitor.isNull && summary.space.free_bytes + summary.live_bytes
-            != space.totalBytes
+        if !run.competitor.isNull
+            && summary.space.free_bytes + summary.live_bytes
+                != space.totalBytes
         {
             addFault(
                 "\(run.competitor.name): \(summary.space.free_bytes) free + "
-                    + "\(summary.live_bytes) live is not \(space.totalBytes)")
+                    + "\(summary.live_bytes) live is not \(space.totalBytes)"
+            )
         }
         return summary
     }
 }
 
-extension Measurement {
+extension BenchmarkResult {
     mutating func setLocks(_ before: bench_free_space, _ after: bench_free_space) {
         guard after.counts_locks != 0 else { return }
         lockTaken = after.lock_taken - before.lock_taken

@@ -29,9 +29,11 @@ func swiftCompetitor() -> Competitor {
     let name: StaticString = "blockgroups-swift"
     let summary: StaticString = "this library through its Swift API"
     unsafe table.pointee.name = UnsafeRawPointer(name.utf8Start).assumingMemoryBound(
-        to: CChar.self)
+        to: CChar.self
+    )
     unsafe table.pointee.summary = UnsafeRawPointer(summary.utf8Start).assumingMemoryBound(
-        to: CChar.self)
+        to: CChar.self
+    )
     unsafe table.pointee.work_divisor = 1
     unsafe table.pointee.unavailable = { _ in
         unsafe UnsafeRawPointer(notYet.utf8Start).assumingMemoryBound(to: CChar.self)

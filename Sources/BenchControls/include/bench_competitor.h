@@ -51,15 +51,15 @@ struct bench_free_space {
 
 /* bench_competitor::traits */
 /* Hands out no real space: measures the driver. */
-#define BENCH_TRAIT_NULL	(1u << 0)
+#define BENCH_TRAIT_NULL (1u << 0)
 /* Too slow for a terabyte unless asked for by name. */
-#define BENCH_TRAIT_SMALL_ONLY	(1u << 1)
+#define BENCH_TRAIT_SMALL_ONLY (1u << 1)
 /* One flat space: a claim may cross what would be a group's end. */
-#define BENCH_TRAIT_FLAT	(1u << 2)
+#define BENCH_TRAIT_FLAT (1u << 2)
 /* Runs only when asked for by name. */
-#define BENCH_TRAIT_BY_NAME	(1u << 3)
+#define BENCH_TRAIT_BY_NAME (1u << 3)
 /* Keeps its free space as another one does: W4 would say the same twice. */
-#define BENCH_TRAIT_TREES_OF_OTHER	(1u << 4)
+#define BENCH_TRAIT_TREES_OF_OTHER (1u << 4)
 
 struct bench_competitor {
 	const char *name;

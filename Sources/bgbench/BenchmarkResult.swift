@@ -1,11 +1,11 @@
-//===-- Measurement.swift - one result: one workload, one competitor --------------------------===//
+//===-- BenchmarkResult.swift - one result: one workload, one competitor ----------------------===//
 // Also the JSON form: an array of these, figures that a workload does not have left out.
 //
 // Invariant: every figure is the median of the rounds, or a fact about the final state.
 
 import Foundation
 
-struct Measurement: Encodable {
+struct BenchmarkResult: Encodable {
     var workload: String
     var competitor: String
     var threads = 1
