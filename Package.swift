@@ -78,7 +78,8 @@ let package = Package(
         ),
         .target(
             name: "BenchControls",
-            cSettings: [.define("_GNU_SOURCE")]
+            cSettings: [.define("_GNU_SOURCE"), .headerSearchPath("../../Include")],
+            cxxSettings: [.define("_GNU_SOURCE")]
         ),
         .executableTarget(
             name: "bgbench",
@@ -100,6 +101,7 @@ let package = Package(
             dependencies: ["BGCInterface", "CBlockGroups"],
             exclude: ["C"]
         ),
+        .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
     ],
     cLanguageStandard: .c11,
     cxxLanguageStandard: .cxx17
