@@ -42,11 +42,14 @@ PACKAGES_MEASURE := linux-perf valgrind
 EMBEDDED := .build-embedded
 EMBEDDED_RELEASE = $(EMBEDDED)/release
 # initial-exec: RCU's thread-local data is then one add away, not a call of __tls_get_addr().
+# No dead stripping by SwiftPM: its linker (gold) fails on the notes of probes in sections it drops.
+# The library itself is linked below by GNU ld, which keeps notes and drops sections rightly.
 EMBEDDED_FLAGS := -c release --product blockgroups --scratch-path $(EMBEDDED) \
+	--disable-dead-strip \
 	-Xswiftc -enable-experimental-feature -Xswiftc Embedded -Xswiftc -wmo \
 	-Xcc -ftls-model=initial-exec \
 	-Xlinker --version-script=$(CURDIR)/Sources/BGCInterface/blockgroups.map \
-	-Xlinker --gc-sections -Xlinker -lm
+	-Xlinker -lm
 EMBEDDED_OBJECTS = $$(cat $(EMBEDDED_RELEASE)/blockgroups.product/Objects.LinkFileList)
 SHARED_FLAGS := -shared -Wl,-soname,$(SONAME),-z,defs,--gc-sections,--as-needed \
 	-Wl,--version-script=Sources/BGCInterface/blockgroups.map

@@ -123,6 +123,7 @@ static unsigned int claim_from_threads(struct bg_allocator *allocator)
 
 	for (index = 0; index < THREADS; index++) {
 		claimers[index].allocator = allocator;
+		claimers[index].count = 0;
 		EXPECT(pthread_create(&claimers[index].thread, NULL, claim, &claimers[index]), 0);
 	}
 	for (index = 0; index < THREADS; index++) {
@@ -155,9 +156,14 @@ static void refuses_what_it_cannot_open(const char *const *paths, size_t count)
 	EXPECT(bg_fs_open(paths, count, BG_OPEN_READ_ONLY | 1u << 31, &fs), -EINVAL);
 	EXPECT(bg_fs_open(paths, count, BG_OPEN_READ_ONLY, NULL), -EINVAL);
 	CHECK(!fs);
+	/* Without a device: it opens where other copies serve, and otherwise says what is missing.
+	 */
 	if (count > 1) {
-		EXPECT(bg_fs_open(paths, count - 1, BG_OPEN_READ_ONLY, &fs), -ENXIO);
-		CHECK(strlen(bg_strerror(NULL)) > 0);
+		int result = bg_fs_open(paths, count - 1, BG_OPEN_READ_ONLY, &fs);
+
+		CHECK(result == 0 || result == -ENXIO);
+		CHECK(result == 0 ? fs != NULL : strlen(bg_strerror(NULL)) > 0);
+		EXPECT(bg_fs_close(fs), 0);
 	}
 	EXPECT(bg_fs_close(NULL), 0);
 }
