@@ -88,7 +88,7 @@ static void node_delete(struct bgs_index_node *node, unsigned slot)
 {
 	unsigned below = (1u << slot) - 1;
 
-	vec_replace(node->key, node->child, BGS_INDEX_SLOTS, slot, BGS_INDEX_SLOTS, 0, 0, -1);
+	vec_replace(node->key, node->child, BGS_INDEX_SLOTS, slot, BGS_NONE, 0, 0, -1);
 	for (unsigned c = 0; c < BGS_INDEX_CLASSES; c++) {
 		unsigned where = node->where[c];
 
@@ -247,7 +247,7 @@ static void tree_make_room(struct bgs_index *ix, struct tree_path *path, unsigne
 	} else if (at <= 1 && slot == 0) {
 		other->start[0] = leaf->start[0];
 		other->len[0] = leaf->len[0];
-		vec_replace(leaf->start, leaf->len, BGS_LEAF_RUNS, 0, BGS_LEAF_RUNS, 0, 0, -1);
+		vec_replace(leaf->start, leaf->len, BGS_LEAF_RUNS, 0, BGS_NONE, 0, 0, -1);
 		node_insert(node, 0, other->start[0], unit);
 		node_note_leaf(node, 0, other);
 		node_note_leaf(node, 1, leaf);
