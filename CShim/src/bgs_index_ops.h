@@ -125,7 +125,7 @@ static __attribute__((noinline)) uint32_t runs_take(struct bgs_index *ix, uint32
 	return len;
 }
 
-/* One try of an add; the height is a constant where it is usual. */
+/* One try of an add; @height is a constant where it is usual. */
 VEC int runs_add_try(struct bgs_index *ix, unsigned height, uint32_t start, uint32_t len,
 		     struct tree_path *path, unsigned *at)
 {
@@ -181,16 +181,26 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	struct tree_path path;
 	unsigned at;
+	int result;
 
 	if (__builtin_expect(ix->height == 1, 1)) {
-		int result = runs_add_try(ix, 1, start, len, &path, &at);
+		result = runs_add_try(ix, 1, start, len, &path, &at);
+
+		if (__builtin_expect(result == 0, 1))
+			return 0;
+	} else if (ix->height == 2) {
+		result = runs_add_try(ix, 2, start, len, &path, &at);
 
 		if (__builtin_expect(result == 0, 1))
 			return 0;
 	} else if (ix->run_count == 1 && ix->height == 0 && one_run_add(ix, start, len)) {
 		return 0;
 	}
-	return runs_add_slow(ix, start, len);
+	result = runs_add_slow(ix, start, len);
+	/* Only the slow way adds nodes. */
+	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
+		index_to_bitmap(ix);
+	return result;
 }
 
 static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -198,14 +208,16 @@ static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	int result;
 
 	if (ix->form == BGS_FORM_BITMAP) {
+		unsigned c = bgs_class_of(len);
+
+		/* Most likely nothing merges: the three lines this will touch, all at once. */
+		__builtin_prefetch(&bgs_map_counts(ix)[c], 1);
+		__builtin_prefetch(&bgs_map_table(ix, 0)[start >> (BGS_CHUNK_SHIFT + 6)].where[c], 1);
 		result = map_add(ix, start, len);
 		index_after_map(ix);
 		return result;
 	}
-	result = runs_add(ix, start, len);
-	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
-		index_to_bitmap(ix);
-	return result;
+	return runs_add(ix, start, len);
 }
 
 static int runs_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
