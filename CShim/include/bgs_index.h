@@ -66,7 +66,7 @@ struct bgs_index_node {
 	uint32_t child[BGS_INDEX_SLOTS];
 	/* bit s of where[c]: below slot s is a run of class c */
 	uint16_t where[BGS_INDEX_CLASSES];
-} __attribute__((aligned(64)));
+};
 
 #define BGS_INDEX_LEVELS 6
 #define BGS_INDEX_TABLES 4
@@ -89,23 +89,27 @@ struct bgs_index {
 	uint8_t area_used;
 	uint8_t area_trimmed;
 	uint8_t color;
-	uint16_t reserved;
-	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in use */
-	uint32_t unit_next;
-	uint32_t leaf_free;
+	uint8_t level_count;
+	uint8_t table_count;
+	/* bitmap: where its words, lowest tables and first summary lie in the area, in bytes / 64 */
+	uint32_t words_at;
+	uint32_t tables_at;
+	uint32_t summary_at;
+	/* a bitmap becomes a tree below this many runs */
+	uint32_t runs_min;
+	uint32_t reserved;
 
 	struct bgs_index_node root;
 
+	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in use */
+	uint32_t unit_next;
+	uint32_t leaf_free;
 	uint32_t node_free;
 	uint32_t leaves_near;
 	uint32_t tree_bytes;
 	/* the tree becomes a bitmap above this many bytes of nodes */
 	uint32_t tree_bytes_max;
-	/* a bitmap becomes a tree below this many runs */
-	uint32_t runs_min;
-	uint32_t level_count;
-	uint32_t table_count;
-	/* bitmap area: byte offsets / 64 of the levels and class tables */
+	/* all levels and class tables of the bitmap, in bytes / 64 */
 	uint32_t level_at[BGS_INDEX_LEVELS];
 	uint32_t table_at[BGS_INDEX_TABLES];
 	unsigned char *region;
@@ -117,7 +121,7 @@ struct bgs_index {
 
 /**
  * bgs_index_init() - make an index without any free sector.
- * @ix:		uninitialised memory, aligned to 64 bytes.
+ * @ix:		uninitialised memory; best aligned to 64 bytes (which Swift could not import).
  * @sectors:	size of the group, 1 to BGS_INDEX_SECTORS_MAX.
  *
  * Reserves address space: may make a system call, takes a process-wide mutex.

@@ -72,6 +72,9 @@ static void lay_out_map(struct bgs_index *ix)
 		at += words[l] * (l ? sizeof(struct bgs_level_word) : sizeof(uint64_t));
 		at = (at + 63) & ~(size_t)63;
 	}
+	ix->words_at = ix->level_at[0];
+	ix->summary_at = ix->level_at[1];
+	ix->tables_at = ix->table_at[0];
 	ix->map_area_bytes = pages(at);
 	ix->tree_bytes_max = (uint32_t)at;
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */

@@ -157,6 +157,17 @@ static inline void map_write(struct bgs_index *ix, uint32_t start, uint32_t len,
 	uint64_t *words = bgs_map_words(ix);
 	uint32_t last_bit = start + len - 1, first = start >> 6, last = last_bit >> 6;
 
+	if (first == last) {
+		uint64_t mask = ~(uint64_t)0 >> (64 - len) << (start & 63), before = words[first];
+		uint64_t after = set ? before | mask : before & ~mask;
+
+		words[first] = after;
+		/* Neither empty nor full, before and after: the summaries stay as they are. */
+		if (before + 1 > 1 && after + 1 > 1)
+			return;
+		map_summarise(ix, first, last);
+		return;
+	}
 	for (uint32_t at = first;; at++) {
 		uint64_t mask = ~(uint64_t)0;
 
@@ -192,11 +203,21 @@ static inline void map_discount(struct bgs_index *ix, uint32_t len)
 	ix->present[c >> 6] = (ix->present[c >> 6] & ~((uint64_t)1 << (c & 63))) | left << (c & 63);
 }
 
+/* Whether any sector of a range is free; within one word that is one look. */
+static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	uint64_t word = bgs_map_words(ix)[start >> 6] >> (start & 63);
+
+	if ((start & 63) + len <= 64)
+		return (word & ~(uint64_t)0 >> (64 - len)) != 0;
+	return word || map_next_set(ix, start) < start + len;
+}
+
 static inline int map_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	uint32_t end = start + len, left = start, right = end;
 
-	if (map_next_set(ix, start) < end)
+	if (map_any(ix, start, len))
 		return -EEXIST;
 	if (start && map_bit(ix, start - 1)) {
 		left = map_run_start(ix, start - 1);

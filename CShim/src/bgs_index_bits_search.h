@@ -42,6 +42,92 @@ static inline bool map_chunk_next(const struct bgs_index *ix, struct map_cursor 
 	return true;
 }
 
+/* The next run of exactly @n (below 15) sectors that starts in the chunk; a word at a time. */
+static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor *cursor, unsigned n,
+				   uint32_t *start_out)
+{
+	const uint64_t *words = bgs_map_words(ix);
+	uint32_t last = (ix->sectors - 1) >> 6;
+
+	for (uint32_t at = cursor->next >> 6; at << 6 < cursor->end; at++) {
+		uint64_t word = words[at], before = at ? words[at - 1] >> 63 : 0, hit;
+		unsigned __int128 wide, runs;
+		unsigned k = 1;
+
+		if (!word)
+			continue;
+		wide = (unsigned __int128)(at < last ? words[at + 1] : 0) << 64 | word;
+		for (runs = wide; 2 * k <= n; k *= 2)
+			runs &= runs >> k;
+		runs &= runs >> (n - k);
+		hit = (uint64_t)runs & ~(word << 1 | before) & ~(uint64_t)(wide >> n);
+		if (at == cursor->next >> 6)
+			hit &= bits_from(cursor->next & 63);
+		if (hit) {
+			*start_out = at * 64 + (uint32_t)__builtin_ctzll(hit);
+			cursor->next = *start_out + n + 1;
+			return true;
+		}
+	}
+	cursor->next = cursor->end;
+	return false;
+}
+
+/* The next run that starts in the chunk and may have 15 sectors: it has 8 of them inside one word. */
+static inline bool map_chunk_long(const struct bgs_index *ix, struct map_cursor *cursor,
+				  uint32_t *start_out, uint32_t *len_out)
+{
+	const uint64_t *words = bgs_map_words(ix);
+	uint32_t begin = (cursor->end - 1) >> BGS_CHUNK_SHIFT << BGS_CHUNK_SHIFT;
+
+	for (uint32_t at = cursor->next >> 6; at << 6 < cursor->end; at++) {
+		uint64_t word = words[at];
+		uint32_t hit, start;
+
+		if (at == cursor->next >> 6)
+			word &= bits_from(cursor->next & 63);
+		word &= word >> 1;
+		word &= word >> 2;
+		word &= word >> 4;
+		if (!word)
+			continue;
+		hit = at * 64 + (uint32_t)__builtin_ctzll(word);
+		start = map_run_start(ix, hit);
+		cursor->next = map_next_clear(ix, hit);
+		if (start >= begin) {
+			*start_out = start;
+			*len_out = cursor->next - start;
+			return true;
+		}
+		if (cursor->next >= cursor->end)
+			return false;
+		at = (cursor->next >> 6) - 1;
+	}
+	/* Fewer than 8 may lie in the chunk's last word, and the others in the next chunk. */
+	if (cursor->next < cursor->end && map_bit(ix, cursor->end - 1)) {
+		uint32_t start = map_run_start(ix, cursor->end - 1);
+
+		if (start >= begin && start >= cursor->next) {
+			cursor->next = map_next_clear(ix, cursor->end - 1);
+			*start_out = start;
+			*len_out = cursor->next - start;
+			return true;
+		}
+	}
+	cursor->next = cursor->end;
+	return false;
+}
+
+/* The next run of class @c, from class 14 on perhaps of another one, that starts in the chunk. */
+static inline bool map_chunk_class(const struct bgs_index *ix, struct map_cursor *cursor, unsigned c,
+				   uint32_t *start_out, uint32_t *len_out)
+{
+	if (c >= 14)
+		return map_chunk_long(ix, cursor, start_out, len_out);
+	*len_out = c + 1;
+	return map_chunk_exact(ix, cursor, c + 1, start_out);
+}
+
 struct map_search {
 	const struct index_wish *wish;
 	unsigned c;
@@ -61,7 +147,7 @@ static bool map_search_chunk(const struct bgs_index *ix, uint32_t chunk, struct 
 	bool present = false;
 	uint32_t start, len, at;
 
-	while (map_chunk_next(ix, &cursor, &start, &len)) {
+	while (map_chunk_class(ix, &cursor, search->c, &start, &len)) {
 		if (bgs_class_of(len) != search->c)
 			continue;
 		present = true;
@@ -175,7 +261,8 @@ static bool map_from_table(const struct bgs_index *ix, unsigned level, uint32_t 
 		cursor = map_chunk(ix, below);
 		if (cursor.next < wish->from)
 			cursor.next = wish->from;
-		while (map_chunk_next(ix, &cursor, &start, &len))
+		while (wish->need >= 15 ? map_chunk_long(ix, &cursor, &start, &len) :
+					  map_chunk_next(ix, &cursor, &start, &len))
 			if (wish_fits(wish, start, len, at_out))
 				return true;
 	}
@@ -211,7 +298,7 @@ static uint32_t map_longest_below(const struct bgs_index *ix, unsigned level, ui
 			continue;
 		}
 		cursor = map_chunk(ix, below);
-		while (*runs_left && map_chunk_next(ix, &cursor, &start, &len)) {
+		while (*runs_left && map_chunk_class(ix, &cursor, c, &start, &len)) {
 			*runs_left -= bgs_class_of(len) == c;
 			longest = len > longest ? len : longest;
 		}

@@ -81,17 +81,22 @@ static inline unsigned char *bgs_area_address(const struct bgs_index *ix, unsign
 
 static inline uint64_t *bgs_map_words(const struct bgs_index *ix)
 {
-	return (uint64_t *)(ix->area + (size_t)ix->level_at[0] * 64);
+	return (uint64_t *)(ix->area + (size_t)ix->words_at * 64);
 }
 
 static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, unsigned level)
 {
-	return (struct bgs_level_word *)(ix->area + (size_t)ix->level_at[level] * 64);
+	/* The first summary's place is in line 0, the others' are further off. */
+	uint32_t at = level == 1 ? ix->summary_at : ix->level_at[level];
+
+	return (struct bgs_level_word *)(ix->area + (size_t)at * 64);
 }
 
 static inline struct bgs_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
 {
-	return (struct bgs_table *)(ix->area + (size_t)ix->table_at[level] * 64);
+	uint32_t at = level == 0 ? ix->tables_at : ix->table_at[level];
+
+	return (struct bgs_table *)(ix->area + (size_t)at * 64);
 }
 
 static inline uint32_t *bgs_map_counts(const struct bgs_index *ix)

@@ -48,7 +48,8 @@ static void runs_reset(struct bgs_index *ix)
 	node_clear(&ix->root);
 }
 
-static int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len);
+static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
+						   uint32_t len);
 
 static void index_to_bitmap(struct bgs_index *ix)
 {
@@ -78,7 +79,7 @@ static void index_to_runs(struct bgs_index *ix)
 	area_leave(ix);
 	runs_reset(ix);
 	while (from < old.sectors && map_next(&old, from, &start, &len)) {
-		runs_add(ix, start, len);
+		runs_add_slow(ix, start, len);
 		from = start + len;
 	}
 }
@@ -124,24 +125,32 @@ static __attribute__((noinline)) uint32_t runs_take(struct bgs_index *ix, uint32
 	return len;
 }
 
-static int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+/* One try of an add; @height is a constant where it is usual. */
+VEC int runs_add_try(struct bgs_index *ix, unsigned height, uint32_t start, uint32_t len,
+		     struct tree_path *path, unsigned *at)
+{
+	struct bgs_leaf *leaf;
+	uint32_t bound;
+
+	if (height == 0)
+		return tree_add_at(ix, path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS,
+				   BGS_INDEX_PAD, start, len, at);
+	bound = tree_descend_from(ix, height, start, path, &leaf);
+	return tree_add_at(ix, path, height, leaf->start, leaf->len, BGS_LEAF_RUNS, bound, start, len,
+			   at);
+}
+
+/* Everything but the usual case. */
+static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
+						   uint32_t len)
 {
 	for (;;) {
 		struct tree_path path;
-		struct bgs_leaf *leaf;
 		unsigned at;
-		int result;
+		int result = ix->height ? runs_add_try(ix, ix->height, start, len, &path, &at) :
+					  runs_add_try(ix, 0, start, len, &path, &at);
 
-		if (ix->height == 0) {
-			result = tree_add_at(ix, &path, 0, ix->root.key, ix->root.child,
-					     BGS_INDEX_SLOTS, BGS_INDEX_PAD, start, len, &at);
-		} else {
-			uint32_t bound = tree_descend(ix, start, &path, &leaf);
-
-			result = tree_add_at(ix, &path, ix->height, leaf->start, leaf->len,
-					     BGS_LEAF_RUNS, bound, start, len, &at);
-		}
-		if (__builtin_expect(result == 0 || result == -EEXIST, 1))
+		if (result == 0 || result == -EEXIST)
 			return result;
 		if (result == -EXDEV)
 			len += runs_take(ix, start + len);
@@ -150,19 +159,65 @@ static int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	}
 }
 
+/* A group with one run: what a fresh group is. False: not that simple. */
+static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	uint32_t first = ix->root.key[0], run = ix->root.child[0];
+	unsigned c;
+
+	if (start + len != first && first + run != start)
+		return false;
+	run += len;
+	ix->root.key[0] = first < start ? first : start;
+	ix->root.child[0] = run;
+	ix->free_sectors = run;
+	c = bgs_class_of(run);
+	ix->present[0] = c < 64 ? (uint64_t)1 << c : 0;
+	ix->present[1] = c < 64 ? 0 : (uint64_t)1 << (c & 63);
+	return true;
+}
+
+static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	struct tree_path path;
+	unsigned at;
+	int result;
+
+	if (__builtin_expect(ix->height == 1, 1)) {
+		result = runs_add_try(ix, 1, start, len, &path, &at);
+
+		if (__builtin_expect(result == 0, 1))
+			return 0;
+	} else if (ix->height == 2) {
+		result = runs_add_try(ix, 2, start, len, &path, &at);
+
+		if (__builtin_expect(result == 0, 1))
+			return 0;
+	} else if (ix->run_count == 1 && ix->height == 0 && one_run_add(ix, start, len)) {
+		return 0;
+	}
+	result = runs_add_slow(ix, start, len);
+	/* Only the slow way adds nodes. */
+	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
+		index_to_bitmap(ix);
+	return result;
+}
+
 static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	int result;
 
 	if (ix->form == BGS_FORM_BITMAP) {
+		unsigned c = bgs_class_of(len);
+
+		/* Most likely nothing merges: the three lines this will touch, all at once. */
+		__builtin_prefetch(&bgs_map_counts(ix)[c], 1);
+		__builtin_prefetch(&bgs_map_table(ix, 0)[start >> (BGS_CHUNK_SHIFT + 6)].where[c], 1);
 		result = map_add(ix, start, len);
 		index_after_map(ix);
 		return result;
 	}
-	result = runs_add(ix, start, len);
-	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
-		index_to_bitmap(ix);
-	return result;
+	return runs_add(ix, start, len);
 }
 
 static int runs_remove(struct bgs_index *ix, uint32_t start, uint32_t len)

@@ -76,7 +76,11 @@ static void node_insert(struct bgs_index_node *node, unsigned slot, uint32_t key
 {
 	unsigned below = (1u << slot) - 1;
 
+	bool last = node->key[slot] == BGS_INDEX_PAD;
+
 	vec_replace(node->key, node->child, BGS_INDEX_SLOTS, slot, slot, key, child, 1);
+	if (last)
+		return;
 	for (unsigned c = 0; c < BGS_INDEX_CLASSES; c++) {
 		unsigned where = node->where[c];
 
@@ -88,7 +92,7 @@ static void node_delete(struct bgs_index_node *node, unsigned slot)
 {
 	unsigned below = (1u << slot) - 1;
 
-	vec_replace(node->key, node->child, BGS_INDEX_SLOTS, slot, BGS_INDEX_SLOTS, 0, 0, -1);
+	vec_replace(node->key, node->child, BGS_INDEX_SLOTS, slot, BGS_NONE, 0, 0, -1);
 	for (unsigned c = 0; c < BGS_INDEX_CLASSES; c++) {
 		unsigned where = node->where[c];
 
@@ -210,7 +214,7 @@ static void tree_make_room(struct bgs_index *ix, struct tree_path *path, unsigne
 	const unsigned lend_max = BGS_LEAF_RUNS - 4;
 	struct bgs_index_node *node;
 	struct bgs_leaf *leaf, *other;
-	unsigned slot, count;
+	unsigned slot, count, c;
 	uint32_t unit;
 
 	if (ix->height == 0) {
@@ -242,12 +246,14 @@ static void tree_make_room(struct bgs_index *ix, struct tree_path *path, unsigne
 		leaf->start[BGS_LEAF_RUNS - 1] = BGS_INDEX_PAD;
 		leaf->len[BGS_LEAF_RUNS - 1] = 0;
 		node_insert(node, slot + 1, other->start[0], unit);
-		node_note_leaf(node, slot, leaf);
-		node_note_leaf(node, slot + 1, other);
+		c = bgs_class_of(other->len[0]);
+		node->where[c] |= (uint16_t)(2u << slot);
+		if (!vec_has_class(leaf->len, BGS_LEAF_RUNS, other->len[0]))
+			node->where[c] &= (uint16_t)~(1u << slot);
 	} else if (at <= 1 && slot == 0) {
 		other->start[0] = leaf->start[0];
 		other->len[0] = leaf->len[0];
-		vec_replace(leaf->start, leaf->len, BGS_LEAF_RUNS, 0, BGS_LEAF_RUNS, 0, 0, -1);
+		vec_replace(leaf->start, leaf->len, BGS_LEAF_RUNS, 0, BGS_NONE, 0, 0, -1);
 		node_insert(node, 0, other->start[0], unit);
 		node_note_leaf(node, 0, other);
 		node_note_leaf(node, 1, leaf);

@@ -7,8 +7,8 @@
  * anything; the caller lets bgs_index_shape.h make room (one step) and starts over. Each step either splits
  * or spreads, so at most height + 3 rounds are needed.
  *
- * What a claim or an add usually does (a free slot in the leaf, no neighbour in the next leaf) has no branch
- * on the merge case: the leaf is rewritten through vec_replace() whichever way it goes.
+ * The functions on hot paths take the height as an argument, so that the usual heights 0 and 1 are compiled as
+ * such. Their branches on the merge case are worth it: in an aged group nine frees of ten touch no free run.
  */
 #ifndef BGS_INDEX_TREE_H
 #define BGS_INDEX_TREE_H
@@ -40,13 +40,13 @@ static inline unsigned node_count(const struct bgs_index_node *node)
 }
 
 /* Down to the leaf whose keys embrace @x; returns the first start of the leaf after it, or the pad. */
-VEC uint32_t tree_descend(const struct bgs_index *ix, uint32_t x, struct tree_path *path,
-			  struct bgs_leaf **leaf)
+VEC uint32_t tree_descend_from(const struct bgs_index *ix, unsigned height, uint32_t x,
+			       struct tree_path *path, struct bgs_leaf **leaf)
 {
 	struct bgs_index_node *node = (struct bgs_index_node *)&ix->root;
 	uint32_t bound = BGS_INDEX_PAD;
 
-	for (unsigned level = ix->height;; level--) {
+	for (unsigned level = height;; level--) {
 		unsigned upto = vec_count_le(node->key, BGS_INDEX_SLOTS, x);
 		unsigned slot = upto ? upto - 1 : 0;
 		uint32_t after = node->key[(slot + 1) & 15];
@@ -63,15 +63,20 @@ VEC uint32_t tree_descend(const struct bgs_index *ix, uint32_t x, struct tree_pa
 	}
 }
 
-/* There is now a run of @len in the leaf at the end of @path, if @len is not 0. */
+static inline uint32_t tree_descend(const struct bgs_index *ix, uint32_t x, struct tree_path *path,
+				    struct bgs_leaf **leaf)
+{
+	return tree_descend_from(ix, ix->height, x, path, leaf);
+}
+
+/* There is now a run of @len in the leaf at the end of @path. */
 VEC void tree_class_set(struct bgs_index *ix, struct tree_path *path, unsigned height, uint32_t len)
 {
-	unsigned c = bgs_class_of(len | (len == 0));
-	unsigned bit = len != 0;
+	unsigned c = bgs_class_of(len);
 
 	for (unsigned level = 1; level <= height; level++)
-		path->node[level]->where[c] |= (uint16_t)(bit << path->slot[level]);
-	ix->present[c >> 6] |= (uint64_t)bit << (c & 63);
+		path->node[level]->where[c] |= (uint16_t)(1u << path->slot[level]);
+	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);
 }
 
 /* A run of @len (not 0) may have gone from the leaf: make the tables above it exact again. */
@@ -134,14 +139,23 @@ VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 	run_start = left ? prev_start : start;
 	run_len = len + prev_len + next_len;
 	pos -= left;
-	vec_replace(starts, lens, n, pos, pos, run_start, run_len, delta);
+	if (delta > 0) {
+		vec_replace(starts, lens, n, pos, pos, run_start, run_len, 1);
+	} else {
+		if (delta < 0)
+			vec_replace(starts, lens, n, pos + 1, BGS_NONE, 0, 0, -1);
+		starts[pos] = run_start;
+		lens[pos] = run_len;
+	}
 	ix->run_count += (uint32_t)delta;
 	ix->free_sectors += len;
 	if (height)
 		tree_keys(path, height, starts[0]);
 	tree_class_set(ix, path, height, run_len);
-	tree_class_refresh(ix, path, height, lens, n, left ? prev_len : run_len);
-	tree_class_refresh(ix, path, height, lens, n, right ? next_len : run_len);
+	if (left)
+		tree_class_refresh(ix, path, height, lens, n, prev_len);
+	if (right)
+		tree_class_refresh(ix, path, height, lens, n, next_len);
 	return 0;
 }
 
@@ -159,14 +173,17 @@ VEC int tree_cut_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 		lens[at] = head;
 		vec_replace(starts, lens, n, at + 1, at + 1, start + len, tail, 1);
 		tree_class_set(ix, path, height, head);
+		tree_class_set(ix, path, height, tail);
+	} else if (delta < 0) {
+		vec_replace(starts, lens, n, at, BGS_NONE, 0, 0, -1);
 	} else {
-		/* One part stays, or none; the other one is empty. */
-		vec_replace(starts, lens, n, at, delta < 0 ? n : at, head ? run_start : start + len,
-			    head | tail, delta);
+		/* One part stays; the other one is empty. */
+		starts[at] = head ? run_start : start + len;
+		lens[at] = head | tail;
+		tree_class_set(ix, path, height, head | tail);
 	}
 	ix->run_count += (uint32_t)delta;
 	ix->free_sectors -= len;
-	tree_class_set(ix, path, height, delta > 0 ? tail : head | tail);
 	tree_class_refresh(ix, path, height, lens, n, run_len);
 	if (height) {
 		tree_keys(path, height, starts[0]);
@@ -249,24 +266,55 @@ static bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, u
 	return false;
 }
 
+/* Up to 16 runs, in the root. */
+static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint32_t len,
+						      uint32_t need, unsigned class_limit,
+						      uint32_t *start_out)
+{
+	struct tree_path path;
+	unsigned at;
+	uint32_t excess = vec_min_excess(ix->root.child, BGS_INDEX_SLOTS, need, &at);
+
+	if (excess >= BGS_INDEX_PAD || bgs_class_of(need + excess) > class_limit)
+		return false;
+	*start_out = ix->root.key[at];
+	tree_cut_at(ix, &path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS, at,
+		    ix->root.key[at], len);
+	return true;
+}
+
+/* A group with one run, of @need sectors or more. */
+static inline void tree_claim_only(struct bgs_index *ix, uint32_t len, uint32_t *start_out)
+{
+	uint32_t start = ix->root.key[0], rest = ix->root.child[0] - len;
+	unsigned c = bgs_class_of(rest | (rest == 0));
+	uint64_t bit = (uint64_t)(rest != 0) << (c & 63);
+
+	*start_out = start;
+	ix->root.key[0] = rest ? start + len : BGS_INDEX_PAD;
+	ix->root.child[0] = rest;
+	ix->run_count = rest != 0;
+	ix->free_sectors = rest;
+	ix->present[0] = c < 64 ? bit : 0;
+	ix->present[1] = c < 64 ? 0 : bit;
+}
+
 static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need,
 				   unsigned class_limit, uint32_t *start_out)
 {
 	struct tree_path path;
 	unsigned c, at;
 
-	if (ix->height == 0) {
-		uint32_t excess = vec_min_excess(ix->root.child, BGS_INDEX_SLOTS, need, &at);
-
-		if (excess >= BGS_INDEX_PAD || bgs_class_of(need + excess) > class_limit)
+	if (__builtin_expect(ix->height != 1, 0)) {
+		if (ix->height > 1)
+			return tree_claim_deep(ix, len, need, class_limit, start_out);
+		if (ix->run_count != 1)
+			return tree_claim_root(ix, len, need, class_limit, start_out);
+		if (ix->root.child[0] < need || bgs_class_of(ix->root.child[0]) > class_limit)
 			return false;
-		*start_out = ix->root.key[at];
-		tree_cut_at(ix, &path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS, at,
-			    ix->root.key[at], len);
+		tree_claim_only(ix, len, start_out);
 		return true;
 	}
-	if (ix->height > 1)
-		return tree_claim_deep(ix, len, need, class_limit, start_out);
 
 	for (c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
 	     c = index_class_next(ix, c + 1)) {

@@ -3,8 +3,7 @@
  * bgs_index_vec.h - the few loops over a leaf's arrays, with AVX2 and without; same results.
  *
  * Arrays have 16 (the root as a leaf) or 32 entries, in use from the front; pads after them are
- * BGS_INDEX_PAD in starts and 0 in lengths, so no loop needs the count. Nothing here branches on
- * data: which way a free or a claim goes is what a branch predictor cannot know.
+ * BGS_INDEX_PAD in starts and 0 in lengths, so no loop needs the count, and none branches on data.
  * Starts stay below 2^31, so that signed compares will do.
  */
 #ifndef BGS_INDEX_VEC_H
@@ -107,41 +106,37 @@ VEC bool vec_has_class(const uint32_t *len, unsigned n, uint32_t value)
 	return !_mm256_testz_si256(found, found);
 }
 
-/* One array of vec_replace(): all loads come before the first store. */
+/*
+ * One array of vec_replace(); @delta is a constant. Only whole vectors are loaded and neighbours' lanes blended
+ * in: an unaligned load across two vectors that were just stored waits for both to reach the cache.
+ */
 VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, uint32_t value,
-			 int delta, uint32_t pad)
+			 const int delta, uint32_t pad)
 {
 	const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-	unsigned up = delta > 0, down = delta < 0;
-	__m256i keeps = _mm256_set1_epi32((int)keep), puts = _mm256_set1_epi32((int)put);
+	const __m256i turn = delta > 0 ? _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6) :
+					 _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0);
+	__m256i keeps = _mm256_set1_epi32((int)keep);
+	__m256i puts = _mm256_set1_epi32((int)put);
 	__m256i values = _mm256_set1_epi32((int)value);
-	__m256i out[4];
+	__m256i old[5], turned[5];
 	unsigned last = n / 8 - 1;
 
 	for (unsigned k = 0; k <= last; k++) {
-		__m256i at = _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(8 * k)));
-		__m256i moved;
-
-		/* The first and the last vector stay inside the array: shifted by a permutation. */
-		if (k == 0)
-			moved = _mm256_permutevar8x32_epi32(
-				vec_load(a + down),
-				_mm256_sub_epi32(lanes, _mm256_set1_epi32((int)up)));
-		else if (k == last)
-			moved = _mm256_permutevar8x32_epi32(
-				vec_load(a + 8 * k - up),
-				_mm256_add_epi32(lanes, _mm256_set1_epi32((int)down)));
-		else
-			moved = vec_load(a + 8 * k + down - up);
-		if (k == last)
-			moved = _mm256_blendv_epi8(
-				moved, _mm256_set1_epi32((int)pad),
-				_mm256_cmpgt_epi32(at, _mm256_set1_epi32((int)(n - 1 - down))));
-		moved = _mm256_blendv_epi8(moved, vec_load(a + 8 * k), _mm256_cmpgt_epi32(keeps, at));
-		out[k] = _mm256_blendv_epi8(moved, values, _mm256_cmpeq_epi32(puts, at));
+		old[k] = vec_load(a + 8 * k);
+		turned[k] = _mm256_permutevar8x32_epi32(old[k], turn);
 	}
-	for (unsigned k = 0; k <= last; k++)
-		vec_store(a + 8 * k, out[k]);
+	turned[last + 1] = _mm256_set1_epi32((int)pad);
+	for (unsigned k = 0; k <= last; k++) {
+		__m256i at = _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(8 * k)));
+		__m256i out = delta > 0 ? _mm256_blend_epi32(turned[k], turned[k ? k - 1 : 0], 1) :
+					  _mm256_blend_epi32(turned[k], turned[k + 1], 128);
+
+		out = _mm256_blendv_epi8(out, old[k], _mm256_cmpgt_epi32(keeps, at));
+		if (put != BGS_NONE)
+			out = _mm256_blendv_epi8(out, values, _mm256_cmpeq_epi32(puts, at));
+		vec_store(a + 8 * k, out);
+	}
 }
 
 #else /* plain C */
@@ -210,11 +205,11 @@ VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, u
 #endif
 
 /*
- * Rewrites a leaf's arrays: entries before @keep stay, entry @put (if below @n) becomes {start, len}, the others
- * come from @delta (-1, 0, 1) entries further left. With delta 1 the last entry must be a pad.
+ * Rewrites a leaf's arrays: entries before @keep stay, entry @put (BGS_NONE: no entry) becomes {start, len}, the
+ * others come from @delta (1 or -1) entries further left. With delta 1 the last entry must be a pad.
  */
 VEC void vec_replace(uint32_t *starts, uint32_t *lens, unsigned n, unsigned keep, unsigned put,
-		     uint32_t start, uint32_t len, int delta)
+		     uint32_t start, uint32_t len, const int delta)
 {
 	vec_replace_one(starts, n, keep, put, start, delta, BGS_INDEX_PAD);
 	vec_replace_one(lens, n, keep, put, len, delta, 0);
