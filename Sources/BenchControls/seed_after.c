@@ -102,7 +102,7 @@ static void *after_create(const struct bench_competitor *self, const struct benc
 const struct bench_competitor bench_seed_after = {
 	.name = "seed-after",
 	.summary = "btrfs 2008 after the patch: a spin lock over the trees, claim on find",
-	.traits = BENCH_TRAIT_NODE_PER_EXTENT,
+	.traits = BENCH_TRAIT_SMALL_ONLY | BENCH_TRAIT_NODE_PER_EXTENT,
 	.work_divisor = 1,
 	.create = after_create,
 	.destroy = seed_groups_destroy,
