@@ -102,6 +102,7 @@ static void *after_create(const struct bench_competitor *self, const struct benc
 const struct bench_competitor bench_seed_after = {
 	.name = "seed-after",
 	.summary = "btrfs 2008 after the patch: a spin lock over the trees, claim on find",
+	.traits = BENCH_TRAIT_SMALL_ONLY | BENCH_TRAIT_NODE_PER_EXTENT,
 	.work_divisor = 1,
 	.create = after_create,
 	.destroy = seed_groups_destroy,
@@ -114,7 +115,7 @@ const struct bench_competitor bench_seed_after = {
 const struct bench_competitor bench_seed_after_cluster = {
 	.name = "seed-after-cluster",
 	.summary = "seed-after, asking for 2 MiB to spare first",
-	.traits = BENCH_TRAIT_BY_NAME,
+	.traits = BENCH_TRAIT_BY_NAME | BENCH_TRAIT_NODE_PER_EXTENT,
 	.work_divisor = 5,
 	.context = &seed_empty_cluster,
 	.create = after_create,

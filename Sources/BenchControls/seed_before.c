@@ -75,7 +75,7 @@ static void *before_create(const struct bench_competitor *self, const struct ben
 const struct bench_competitor bench_seed_before = {
 	.name = "seed-before",
 	.summary = "btrfs 2008 before the patch: a mutex per group over the search",
-	.traits = BENCH_TRAIT_TREES_OF_OTHER,
+	.traits = BENCH_TRAIT_SMALL_ONLY | BENCH_TRAIT_TREES_OF_OTHER | BENCH_TRAIT_NODE_PER_EXTENT,
 	.work_divisor = 1,
 	.create = before_create,
 	.destroy = seed_groups_destroy,
@@ -88,7 +88,7 @@ const struct bench_competitor bench_seed_before = {
 const struct bench_competitor bench_seed_before_cluster = {
 	.name = "seed-before-cluster",
 	.summary = "seed-before, asking for 2 MiB to spare first",
-	.traits = BENCH_TRAIT_BY_NAME,
+	.traits = BENCH_TRAIT_BY_NAME | BENCH_TRAIT_NODE_PER_EXTENT,
 	.work_divisor = 5,
 	.context = &seed_empty_cluster,
 	.create = before_create,

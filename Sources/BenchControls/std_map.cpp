@@ -134,10 +134,16 @@ void std_map_describe(void *opaque, struct bench_free_space *out)
 } // namespace
 
 extern const struct bench_competitor bench_std_map = {
-	"std-map",	  "std::map and std::set, best fit, one mutex",
-	BENCH_TRAIT_FLAT, 1,
-	nullptr,	  nullptr,
-	std_map_create,	  std_map_destroy,
-	std_map_claim,	  std_map_give_back,
-	std_map_add_free, std_map_describe,
+	"std-map",
+	"std::map and std::set, best fit, one mutex",
+	BENCH_TRAIT_FLAT | BENCH_TRAIT_NODE_PER_EXTENT,
+	1,
+	nullptr,
+	nullptr,
+	std_map_create,
+	std_map_destroy,
+	std_map_claim,
+	std_map_give_back,
+	std_map_add_free,
+	std_map_describe,
 };

@@ -29,7 +29,7 @@ extension Bgbench {
         @OptionGroup var options: SuiteOptions
         func run() throws {
             try options.run { suite in
-                suite.runDensity()
+                suite.runDensity(isBrief: !suite.settings.isQuick && !suite.settings.areNamed)
                 suite.runFreshPairs()
                 suite.runAged([.w1, .w3, .w5])
                 if !suite.settings.isQuick { suite.runAged([.w1], terabyte: true) }

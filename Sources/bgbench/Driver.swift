@@ -16,6 +16,7 @@ import BenchControls
     var isSmallOnly: Bool { hasTrait(UInt32(1) << 1) }
     var isByNameOnly: Bool { hasTrait(UInt32(1) << 3) }
     var hasTreesOfOther: Bool { hasTrait(UInt32(1) << 4) }
+    var isNodePerExtent: Bool { hasTrait(UInt32(1) << 5) }
     /// A counted workload runs its operations divided by this.
     var workDivisor: Int { unsafe Int(table.pointee.work_divisor) }
 

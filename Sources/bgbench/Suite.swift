@@ -160,7 +160,7 @@ struct Suite {
             }
             run.fill()
             _ = run.parallel(
-                seconds: settings.isQuick ? 0.1 : 2,
+                seconds: settings.isQuick ? 0.1 : 1.5,
                 operations: (settings.isQuick ? 50_000 : 500_000) / competitor.workDivisor
             )
             runs.append(run)
@@ -170,7 +170,7 @@ struct Suite {
         progress.say("\(workload): \(threads) threads, \(settings.rounds) rounds")
         for _ in 0..<settings.rounds {
             for (i, run) in runs.enumerated() {
-                slices[i].append(run.parallel(seconds: settings.isQuick ? 0.05 : 0.4))
+                slices[i].append(run.parallel(seconds: settings.isQuick ? 0.05 : 0.25))
             }
         }
         for (i, run) in runs.enumerated() {

@@ -60,6 +60,8 @@ struct bench_free_space {
 #define BENCH_TRAIT_BY_NAME (1u << 3)
 /* Keeps its free space as another one does: W4 would say the same twice. */
 #define BENCH_TRAIT_TREES_OF_OTHER (1u << 4)
+/* A heap node for each free extent: ten million in random order take minutes. */
+#define BENCH_TRAIT_NODE_PER_EXTENT (1u << 5)
 
 struct bench_competitor {
 	const char *name;
