@@ -17,6 +17,7 @@ let strict: [SwiftSetting] = [
 
 let shimFlags: [CSetting] = [
     .define("_GNU_SOURCE"),
+    .define("BGS_CHECK_LOCKS", .when(configuration: .debug)),
     .define("_LGPL_SOURCE"),
 ]
 

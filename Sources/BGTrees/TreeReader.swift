@@ -1,0 +1,62 @@
+//===-- TreeReader.swift - reads, checks and remembers tree blocks ------------------------------===//
+// Gets a block from the first mirror whose copy passes every check, and says so to the source when
+// that was not the first one. A small cache keeps upper nodes.
+//
+// Threads: none; each thread, or each operation, makes its own reader. It costs one array.
+//===-------------------------------------------------------------------------------------------===//
+
+package import BGDiskFormat
+
+package final class TreeReader {
+    package let source: any TreeBlockSource
+    private var cache: BlockCache
+
+    /// - Parameter cacheBlocks: blocks to remember, a power of two.
+    package init(_ source: any TreeBlockSource, cacheBlocks: Int = 32) {
+        self.source = source
+        cache = BlockCache(places: cacheBlocks)
+    }
+
+    /// The block that `expected` describes, checked.
+    ///
+    /// - Throws: what was wrong with the first copy that could be read, when none is good; the
+    ///   I/O error when none could be read.
+    package func block(_ expected: BlockExpectation) throws(FilesystemError) -> TreeBlock {
+        if let block = cache[expected.logical] {
+            // Checked once on its own, but this parent may expect something else of it.
+            try block.check(against: expected)
+            return block
+        }
+        let block = try readBlock(expected)
+        cache.insert(block)
+        return block
+    }
+
+    private func readBlock(_ expected: BlockExpectation) throws(FilesystemError) -> TreeBlock {
+        let geometry = source.geometry
+        guard expected.logical.isAligned(to: geometry.limits.sectorSize) else {
+            throw expected.corrupt("address is not sector-aligned")
+        }
+        let mirrorCount = try source.mirrorCount(logical: expected.logical)
+        var failure: FilesystemError?
+        var bytes = [UInt8](repeating: 0, count: geometry.nodeSize)
+        for mirror in 0..<mirrorCount {
+            do throws(FilesystemError) {
+                try source.readBlock(logical: expected.logical, mirror: mirror, into: &bytes)
+                let block = TreeBlock(logical: expected.logical, bytes: bytes)
+                try block.checkContents(geometry, expected)
+                try block.check(against: expected)
+                if mirror > 0 {
+                    source.noteCorrectedBlock(logical: expected.logical, badMirrors: mirror)
+                }
+                return block
+            } catch {
+                // A copy that was there but wrong says more than one that could not be read.
+                if failure == nil || (failure!.code == .io && error.code == .corrupt) {
+                    failure = error
+                }
+            }
+        }
+        throw failure ?? expected.corrupt("has no copy")
+    }
+}
