@@ -227,6 +227,28 @@ package final class Volume: @unchecked Sendable {
         try chunkMap.insert(chunk)
     }
 
+    /// The counters of reading, of this moment.
+    package var statistics: Statistics {
+        Statistics(
+            correctedReads: correctedReads,
+            readErrors: devices.map { DeviceReadErrors(devid: $0.devid, count: $0.readErrors) }
+        )
+    }
+
+    /// What reading has met since the volume was opened.
+    package struct Statistics: Equatable, Sendable {
+        /// Reads that one mirror failed and another served.
+        package var correctedReads: UInt64
+        /// In the order of `devices`.
+        package var readErrors: [DeviceReadErrors]
+    }
+
+    /// Failed reads of one device.
+    package struct DeviceReadErrors: Equatable, Sendable {
+        package var devid: UInt64
+        package var count: UInt64
+    }
+
     private func noteMissing(_ devid: UInt64) {
         for known in missingDevids where known == devid { return }
         missingDevids.append(devid)

@@ -16,10 +16,22 @@ func program(_ name: String) -> String? {
 
 let hasBtrfsProgs = program("mkfs.btrfs") != nil && program("btrfs") != nil
 
-/// Whether this process may make loop devices and mount btrfs on them.
-let canLoopMount =
-    hasBtrfsProgs && getuid() == 0 && program("losetup") != nil && program("mount") != nil
-    && FileManager.default.fileExists(atPath: "/dev/loop-control")
+/// Whether this process may make loop devices and mount btrfs on them: the programs, the right to
+/// mount (capability 21), a kernel with btrfs, and a loop device to be had.
+let canLoopMount: Bool = {
+    guard hasBtrfsProgs, program("mount") != nil, program("umount") != nil,
+        let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),
+        let line = status.split(separator: "\n").first(where: { $0.hasPrefix("CapEff:") }),
+        let capabilities = UInt64(
+            line.dropFirst(7).trimmingCharacters(in: .whitespaces),
+            radix: 16
+        ),
+        capabilities >> 21 & 1 == 1,
+        let known = try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8),
+        known.split(whereSeparator: { $0.isWhitespace }).contains("btrfs")
+    else { return false }
+    return (try? run("losetup", ["-f"])) != nil
+}()
 
 let testSeed =
     ProcessInfo.processInfo.environment["BG_SEED"].flatMap { UInt64($0) }

@@ -5,6 +5,7 @@
 import BGDevices
 import BGDiskFormat
 import Foundation
+import Synchronization
 import Testing
 
 /// One line per chunk: address, length, words, then devid and offset of each stripe.
@@ -143,6 +144,7 @@ struct ProfileTests {
             }
             #expect(try content(volume) == expected, "without \(gone)")
             let errors = gone.map { volume.devices[$0].readErrors }.reduce(0, +)
+            #expect(volume.statistics.readErrors.map { $0.count }.reduce(0, +) == errors)
             // Nobody asks a device that holds only second copies.
             #expect((errors > 0) == (volume.correctedReads > 0))
             errorsInAll += errors
@@ -151,6 +153,32 @@ struct ProfileTests {
             }
         }
         #expect(errorsInAll > 0)
+    }
+
+    @Test func manyThreadsReadAtOnce() throws {
+        let image = try ProfileCase.all.first { $0.name == "raid6" }!.make()
+        // Without two devices every block is rebuilt.
+        let volume = try Volume.open(paths: Array(image.paths.dropFirst(2)))
+        try volume.loadChunkLeaf()
+        let expected = try volume.treeBlock(volume.superBlock.root)
+        let wrong = Mutex(0)
+        DispatchQueue.concurrentPerform(iterations: 64) { _ in
+            if (try? volume.treeBlock(volume.superBlock.root)) != expected {
+                wrong.withLock { $0 += 1 }
+            }
+        }
+        #expect(wrong.withLock { $0 } == 0)
+    }
+
+    @Test(.enabled(if: program("btrfstune") != nil, "btrfstune is not installed"))
+    func aChangedMetadataUUIDIsUsedForTreeBlocks() throws {
+        let image = try Image(deviceCount: 1, ["-m", "dup"])
+        try run("btrfstune", ["-m", image.paths[0]])
+        let volume = try Volume.open(paths: image.paths)
+        #expect(volume.superBlock.incompat.contains(.metadataUUID))
+        #expect(volume.superBlock.metadataUUID != volume.superBlock.fsid)
+        try volume.loadChunkLeaf()
+        _ = try volume.treeBlock(volume.superBlock.root)
     }
 
     @Test(arguments: ProfileCase.all) func tooManyMissingDevicesAreNamed(
