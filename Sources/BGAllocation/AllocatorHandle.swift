@@ -26,6 +26,12 @@ package struct AllocatorHandle {
 
     package var allocator: Allocator { unsafe Allocator.owner(of: core) }
 
+    /// The group that holds an address, with a reference that the caller puts. Lock-free.
+    package func group(at logical: UInt64) -> GroupReference? {
+        guard let group = unsafe bgs_allocator_get_group(core, logical) else { return nil }
+        return unsafe GroupReference(opaque: group)
+    }
+
     /// A claim whose only wishes are type, profile and slack.
     ///
     /// - Parameters:

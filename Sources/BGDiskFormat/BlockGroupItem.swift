@@ -10,7 +10,7 @@ package struct BlockGroupItem: Equatable, Sendable {
     /// Bytes in extents.
     package var used: UInt64
     package var chunkObjectid: UInt64
-    package var flags: BlockGroupFlags
+    package var flags: ChunkFlags
 
     /// First logical address behind the group.
     package var end: UInt64 { logical + length }
@@ -20,7 +20,7 @@ package struct BlockGroupItem: Equatable, Sendable {
         length: UInt64,
         used: UInt64,
         chunkObjectid: UInt64,
-        flags: BlockGroupFlags
+        flags: ChunkFlags
     ) {
         self.logical = logical
         self.length = length
@@ -35,7 +35,7 @@ package struct BlockGroupItem: Equatable, Sendable {
         length = key.offset
         used = bytes.u64(at: 0)
         chunkObjectid = bytes.u64(at: 8)
-        flags = BlockGroupFlags(rawValue: bytes.u64(at: 16))
+        flags = ChunkFlags(rawValue: bytes.u64(at: 16))
         do throws(FilesystemError) {
             try check(key, limits)
         } catch {

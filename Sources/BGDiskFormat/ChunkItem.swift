@@ -33,7 +33,7 @@ package struct ChunkItem: Equatable, Sendable {
     /// Bytes of logical address space.
     package var length: UInt64
     package var owner: UInt64
-    package var flags: BlockGroupFlags
+    package var flags: ChunkFlags
     package var profile: Profile
     package var ioAlign: UInt32
     package var ioWidth: UInt32
@@ -59,7 +59,7 @@ package struct ChunkItem: Equatable, Sendable {
     package init(
         logical: UInt64,
         length: UInt64,
-        flags: BlockGroupFlags,
+        flags: ChunkFlags,
         profile: Profile,
         sectorSize: UInt32,
         stripes: [ChunkStripe]
@@ -101,7 +101,7 @@ package struct ChunkItem: Equatable, Sendable {
         logical = key.offset
         length = bytes.u64(at: 0)
         owner = bytes.u64(at: 8)
-        flags = BlockGroupFlags(rawValue: bytes.u64(at: 24))
+        flags = ChunkFlags(rawValue: bytes.u64(at: 24))
         ioAlign = bytes.u32(at: 32)
         ioWidth = bytes.u32(at: 36)
         sectorSize = bytes.u32(at: 40)

@@ -174,7 +174,7 @@ extension Volume {
     }
 
     /// The first chunk of this type.
-    func chunk(_ type: BlockGroupFlags) throws -> Chunk {
+    func chunk(_ type: ChunkFlags) throws -> Chunk {
         try #require(chunkMap.chunks.first { $0.item.flags.contains(type) })
     }
 }

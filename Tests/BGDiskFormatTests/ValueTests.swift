@@ -76,31 +76,31 @@ import Testing
     }
 }
 
-@Suite struct BlockGroupFlagsTests {
+@Suite struct ChunkFlagsTests {
     @Test func wordsAreThoseOfBtrfsProgs() {
-        #expect(BlockGroupFlags.data.words == "DATA|single")
-        #expect((BlockGroupFlags.metadata | .dup).words == "METADATA|DUP")
-        #expect((BlockGroupFlags.system | .raid1c3).words == "SYSTEM|RAID1C3")
-        #expect((BlockGroupFlags.data | .metadata).words == "DATA|METADATA|single")
-        #expect((BlockGroupFlags.data | .raid10).words == "DATA|RAID10")
+        #expect(ChunkFlags.data.words == "DATA|single")
+        #expect((ChunkFlags.metadata | .dup).words == "METADATA|DUP")
+        #expect((ChunkFlags.system | .raid1c3).words == "SYSTEM|RAID1C3")
+        #expect((ChunkFlags.data | .metadata).words == "DATA|METADATA|single")
+        #expect((ChunkFlags.data | .raid10).words == "DATA|RAID10")
     }
 
     @Test func impossibleFlagsAreRefused() {
         for raw: UInt64 in [0, 0x3, 0x7, 0x19, 1 << 11 | 1, 1 << 63 | 1, 0x8] {
             #expect(throws: FilesystemError.self) {
-                try BlockGroupFlags(rawValue: raw).check("chunk")
+                try ChunkFlags(rawValue: raw).check("chunk")
             }
         }
         for raw: UInt64 in [1, 2, 4, 5, 0x9, 0x404] {
-            #expect(throws: Never.self) { try BlockGroupFlags(rawValue: raw).check("chunk") }
+            #expect(throws: Never.self) { try ChunkFlags(rawValue: raw).check("chunk") }
         }
     }
 
     @Test func everyProfileIsFoundByItsFlags() {
         for profile in Profile.allCases {
-            #expect((BlockGroupFlags.data | profile.flags).profile == profile)
+            #expect((ChunkFlags.data | profile.flags).profile == profile)
         }
-        #expect((BlockGroupFlags.raid0 | .raid1).profile == nil)
+        #expect((ChunkFlags.raid0 | .raid1).profile == nil)
     }
 }
 
