@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 /* bgs_open() flags */
-#define BGS_OPEN_WRITE	(1u << 0)
+#define BGS_OPEN_WRITE (1u << 0)
 
 /**
  * bgs_open() - open a file or block device.

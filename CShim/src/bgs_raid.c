@@ -24,8 +24,7 @@ struct bgs_raid_plan bgs_raid_plan_p(void)
 struct bgs_raid_plan bgs_raid_plan_q(unsigned int lost)
 {
 	uint8_t inverse = gf_inv(power_of_two(lost));
-	struct bgs_raid_plan plan = {
-		.data_base = 0, .data_scale = inverse, .p = 0, .q = inverse};
+	struct bgs_raid_plan plan = {.data_base = 0, .data_scale = inverse, .p = 0, .q = inverse};
 
 	return plan;
 }

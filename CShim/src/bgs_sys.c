@@ -62,8 +62,8 @@ int bgs_pread(int fd, void *buffer, size_t length, uint64_t offset)
 	if (offset > INT64_MAX || length > INT64_MAX - offset)
 		return -EINVAL;
 	while (length > 0) {
-		ssize_t moved = pread(fd, to, length < TRANSFER_MAX ? length : TRANSFER_MAX,
-				      (off_t)offset);
+		ssize_t moved =
+			pread(fd, to, length < TRANSFER_MAX ? length : TRANSFER_MAX, (off_t)offset);
 
 		if (moved < 0) {
 			if (errno == EINTR)

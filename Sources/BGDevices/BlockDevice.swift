@@ -17,7 +17,8 @@ package protocol BlockDevice: AnyObject, Sendable {
 
     /// Fills `buffer` from `physical` on; its content is undefined after an error.
     func read(
-        physical: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        physical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError)
 
     /// Writes all of `buffer` at `physical`; any part may be written after an error.
@@ -32,8 +33,13 @@ extension BlockDevice {
     package func checkRange(physical: UInt64, length: Int) throws(FilesystemError) {
         guard let end = physical.end(adding: UInt64(length)), end <= byteCount else {
             throw FilesystemError(
-                .io, "device", "% bytes pass its end at %", UInt64(length), byteCount,
-                physical: physical)
+                .io,
+                "device",
+                "% bytes pass its end at %",
+                UInt64(length),
+                byteCount,
+                physical: physical
+            )
         }
     }
 }
@@ -66,15 +72,20 @@ package final class FileDevice: BlockDevice {
         let opened = unsafe bgs_open(path, writable ? BGS_OPEN_WRITE : 0)
         guard opened >= 0 else {
             throw FilesystemError(
-                FilesystemError.Code(systemError: opened), "device", "cannot be opened")
+                FilesystemError.Code(systemError: opened),
+                "device",
+                "cannot be opened"
+            )
         }
         var size: UInt64 = 0
         let failed = unsafe bgs_file_size(opened, &size)
         guard failed == 0 else {
             bgs_close(opened)
             throw FilesystemError(
-                FilesystemError.Code(systemError: failed), "device",
-                "neither a file nor a block device")
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "neither a file nor a block device"
+            )
         }
         descriptor = opened
         byteCount = size
@@ -83,28 +94,38 @@ package final class FileDevice: BlockDevice {
     deinit { bgs_close(descriptor) }
 
     package func read(
-        physical: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        physical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
         guard buffer.count > 0 else { return }
         try checkRange(physical: physical, length: buffer.count)
         let failed = unsafe bgs_pread(descriptor, buffer.baseAddress, buffer.count, physical)
         guard failed == 0 else {
             throw FilesystemError(
-                FilesystemError.Code(systemError: failed), "device", "read of % bytes failed",
-                UInt64(buffer.count), physical: physical)
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "read of % bytes failed",
+                UInt64(buffer.count),
+                physical: physical
+            )
         }
     }
 
     package func write(
-        physical: UInt64, from buffer: UnsafeRawBufferPointer
+        physical: UInt64,
+        from buffer: UnsafeRawBufferPointer
     ) throws(FilesystemError) {
         guard buffer.count > 0 else { return }
         try checkRange(physical: physical, length: buffer.count)
         let failed = unsafe bgs_pwrite(descriptor, buffer.baseAddress, buffer.count, physical)
         guard failed == 0 else {
             throw FilesystemError(
-                FilesystemError.Code(systemError: failed), "device", "write of % bytes failed",
-                UInt64(buffer.count), physical: physical)
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "write of % bytes failed",
+                UInt64(buffer.count),
+                physical: physical
+            )
         }
     }
 
@@ -112,7 +133,10 @@ package final class FileDevice: BlockDevice {
         let failed = bgs_fsync(descriptor)
         guard failed == 0 else {
             throw FilesystemError(
-                FilesystemError.Code(systemError: failed), "device", "flush failed")
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "flush failed"
+            )
         }
     }
 }

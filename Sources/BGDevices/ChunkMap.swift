@@ -50,16 +50,22 @@ package final class Chunk: Sendable {
     package func place(offset: UInt64) -> Place {
         guard item.profile.isStriped else {
             return Place(
-                dataIndex: 0, row: 0, stripeOffset: offset, contiguous: item.length - offset)
+                dataIndex: 0,
+                row: 0,
+                stripeOffset: offset,
+                contiguous: item.length - offset
+            )
         }
         let data = UInt64(item.dataStripes)
         let number = offset / stripeLength
         let within = offset % stripeLength
         let row = number / data
         return Place(
-            dataIndex: Int(number % data), row: row,
+            dataIndex: Int(number % data),
+            row: row,
             stripeOffset: row * stripeLength + within,
-            contiguous: min(stripeLength - within, item.length - offset))
+            contiguous: min(stripeLength - within, item.length - offset)
+        )
     }
 
     /// Which stripe holds a place's bytes in copy `mirror` (from 1, below or at the copies).
@@ -159,7 +165,12 @@ package struct ChunkMap: Sendable {
 
     private static func overlap(_ chunk: ChunkItem, _ other: ChunkItem) -> FilesystemError {
         FilesystemError(
-            .corrupt, "chunk", "of % bytes overlaps the chunk at %", chunk.length, other.logical,
-            logical: chunk.logical)
+            .corrupt,
+            "chunk",
+            "of % bytes overlaps the chunk at %",
+            chunk.length,
+            other.logical,
+            logical: chunk.logical
+        )
     }
 }

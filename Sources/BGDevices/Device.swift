@@ -33,7 +33,8 @@ package final class Device: Sendable {
 
     /// Reads from the device; a failure is counted and says which device it was.
     package func read(
-        physical: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        physical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
         do throws(FilesystemError) {
             try unsafe storage.read(physical: physical, into: buffer)
@@ -80,7 +81,8 @@ package struct SuperBlockSearch {
     }
 
     private static func readCopy(
-        _ storage: any BlockDevice, physical: UInt64
+        _ storage: any BlockDevice,
+        physical: UInt64
     ) throws(FilesystemError) -> SuperBlock {
         var bytes = [UInt8](repeating: 0, count: SuperBlock.byteCount)
         try readWhole(&bytes, from: storage, physical: physical)
@@ -91,13 +93,19 @@ package struct SuperBlockSearch {
     private static func mostTelling(_ errors: [FilesystemError], index: Int) -> FilesystemError {
         for error in errors where error.code != .invalidArgument { return error }
         return FilesystemError(
-            .invalidArgument, "device", "no btrfs file system on it", deviceIndex: index)
+            .invalidArgument,
+            "device",
+            "no btrfs file system on it",
+            deviceIndex: index
+        )
     }
 }
 
 /// Fills an array from a device.
 package func readWhole(
-    _ bytes: inout [UInt8], from storage: any BlockDevice, physical: UInt64
+    _ bytes: inout [UInt8],
+    from storage: any BlockDevice,
+    physical: UInt64
 ) throws(FilesystemError) {
     var failure: FilesystemError?
     unsafe bytes.withUnsafeMutableBytes { buffer in

@@ -61,7 +61,9 @@ private func rangeOver(offset: UInt64, stripe index: Int, _ chunk: ChunkItem) ->
     let relative = number * unit + within
     guard relative < chunk.length else { return nil }
     return LogicalRange(
-        logical: chunk.logical + relative, length: min(unit, chunk.length - relative))
+        logical: chunk.logical + relative,
+        length: min(unit, chunk.length - relative)
+    )
 }
 
 /// Keeps `ranges` sorted and apart; there are at most a few.
@@ -74,7 +76,9 @@ private func insert(_ range: LogicalRange, into ranges: inout [LogicalRange]) {
         } else {
             let start = min(other.logical, merged.logical)
             merged = LogicalRange(
-                logical: start, length: max(other.end, merged.end) - start)
+                logical: start,
+                length: max(other.end, merged.end) - start
+            )
         }
     }
     var position = 0

@@ -25,12 +25,18 @@ extension Volume {
     /// Throws `.invalidArgument` where no chunk holds some of the range or it has no such mirror,
     /// `.io` or `.missingDevice` where devices fail.
     package func read(
-        logical: UInt64, into buffer: UnsafeMutableRawBufferPointer, mirror: Int = 0
+        logical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer,
+        mirror: Int = 0
     ) throws(FilesystemError) {
         guard logical.end(adding: UInt64(buffer.count)) != nil else {
             throw FilesystemError(
-                .invalidArgument, "read", "% bytes pass the last address",
-                UInt64(buffer.count), logical: logical)
+                .invalidArgument,
+                "read",
+                "% bytes pass the last address",
+                UInt64(buffer.count),
+                logical: logical
+            )
         }
         var done = 0
         while done < buffer.count {
@@ -39,7 +45,8 @@ extension Volume {
             let place = chunk.place(offset: from - chunk.item.logical)
             let length = Int(min(place.contiguous, UInt64(buffer.count - done)))
             let piece = unsafe UnsafeMutableRawBufferPointer(
-                rebasing: buffer[done..<done + length])
+                rebasing: buffer[done..<done + length]
+            )
             do throws(FilesystemError) {
                 if mirror == 0 {
                     try unsafe readAnyMirror(chunk, place, into: piece)
@@ -55,7 +62,9 @@ extension Volume {
 
     /// Fills `span` from `logical` on; see `read(logical:into:mirror:)`.
     package func read(
-        logical: UInt64, into span: inout MutableRawSpan, mirror: Int = 0
+        logical: UInt64,
+        into span: inout MutableRawSpan,
+        mirror: Int = 0
     ) throws(FilesystemError) {
         try unsafe span.withUnsafeMutableBytes { buffer throws(FilesystemError) in
             try unsafe read(logical: logical, into: buffer, mirror: mirror)
@@ -67,11 +76,17 @@ extension Volume {
     /// Throws what was wrong with the first mirror where all fail, and `.corrupt` where no chunk
     /// holds the block: its address came from the device.
     package func readBlock(
-        logical: UInt64, length: Int, verify: (RawSpan) throws(FilesystemError) -> Void
+        logical: UInt64,
+        length: Int,
+        verify: (RawSpan) throws(FilesystemError) -> Void
     ) throws(FilesystemError) -> [UInt8] {
         guard let chunk = chunkMap.chunk(at: logical) else {
             throw FilesystemError(
-                .corrupt, "address", "no chunk holds it", logical: logical)
+                .corrupt,
+                "address",
+                "no chunk holds it",
+                logical: logical
+            )
         }
         var first: FilesystemError?
         var bytes = [UInt8](repeating: 0, count: length)
@@ -94,13 +109,19 @@ extension Volume {
     private func mappedChunk(at logical: UInt64) throws(FilesystemError) -> Chunk {
         guard let chunk = chunkMap.chunk(at: logical) else {
             throw FilesystemError(
-                .invalidArgument, "address", "no chunk holds it", logical: logical)
+                .invalidArgument,
+                "address",
+                "no chunk holds it",
+                logical: logical
+            )
         }
         return chunk
     }
 
     private func readAnyMirror(
-        _ chunk: Chunk, _ place: Chunk.Place, into buffer: UnsafeMutableRawBufferPointer
+        _ chunk: Chunk,
+        _ place: Chunk.Place,
+        into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
         var first: FilesystemError?
         var devicesFailed = false
@@ -119,13 +140,18 @@ extension Volume {
     }
 
     private func readMirror(
-        _ chunk: Chunk, _ place: Chunk.Place, into buffer: UnsafeMutableRawBufferPointer,
+        _ chunk: Chunk,
+        _ place: Chunk.Place,
+        into buffer: UnsafeMutableRawBufferPointer,
         mirror: Int
     ) throws(FilesystemError) {
         guard 1...chunk.mirrorCount ~= mirror else {
             throw FilesystemError(
-                .invalidArgument, "chunk", "has no mirror %",
-                UInt64(truncatingIfNeeded: mirror))
+                .invalidArgument,
+                "chunk",
+                "has no mirror %",
+                UInt64(truncatingIfNeeded: mirror)
+            )
         }
         if mirror <= chunk.item.profile.copies {
             let index = chunk.stripeIndex(of: place, mirror: mirror)
@@ -136,13 +162,19 @@ extension Volume {
     }
 
     private func readStripe(
-        _ chunk: Chunk, _ index: Int, _ stripeOffset: UInt64,
+        _ chunk: Chunk,
+        _ index: Int,
+        _ stripeOffset: UInt64,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
         let stripe = chunk.item.stripes[index]
         guard let device = chunk.devices[index] else {
             throw FilesystemError(
-                .missingDevice, "device", "not there", devid: stripe.devid)
+                .missingDevice,
+                "device",
+                "not there",
+                devid: stripe.devid
+            )
         }
         try unsafe device.read(physical: stripe.physical + stripeOffset, into: buffer)
     }
@@ -200,7 +232,9 @@ private struct LostRoles {
 extension Volume {
     /// Computes a place's bytes from the rest of its row.
     private func rebuild(
-        _ chunk: Chunk, _ place: Chunk.Place, into buffer: UnsafeMutableRawBufferPointer,
+        _ chunk: Chunk,
+        _ place: Chunk.Place,
+        into buffer: UnsafeMutableRawBufferPointer,
         mirror: Int
     ) throws(FilesystemError) {
         var lost = LostRoles(wanted: place.dataIndex, chunk.item)
@@ -211,13 +245,21 @@ extension Volume {
             _ = lost.lose(role)
         }
         let survivor = UnsafeMutableRawBufferPointer.allocate(
-            byteCount: buffer.count, alignment: 64)
+            byteCount: buffer.count,
+            alignment: 64
+        )
         defer { unsafe survivor.deallocate() }
         // Ends: every further turn has lost one more role, of at most two.
         while true {
             var failure: FilesystemError?
             let failedRole = unsafe addUp(
-                chunk, place, lost, into: buffer, survivor, &failure)
+                chunk,
+                place,
+                lost,
+                into: buffer,
+                survivor,
+                &failure
+            )
             guard let failedRole, let failure else { return }
             guard lost.lose(failedRole) else { throw failure }
         }
@@ -225,8 +267,11 @@ extension Volume {
 
     /// Sums up the survivors; returns the role that could not be read, if any.
     private func addUp(
-        _ chunk: Chunk, _ place: Chunk.Place, _ lost: LostRoles,
-        into sum: UnsafeMutableRawBufferPointer, _ survivor: UnsafeMutableRawBufferPointer,
+        _ chunk: Chunk,
+        _ place: Chunk.Place,
+        _ lost: LostRoles,
+        into sum: UnsafeMutableRawBufferPointer,
+        _ survivor: UnsafeMutableRawBufferPointer,
         _ failure: inout FilesystemError?
     ) -> Int? {
         let plan = lost.plan
@@ -242,7 +287,11 @@ extension Volume {
                 return role
             }
             unsafe bgs_raid_add(
-                sum.baseAddress, survivor.baseAddress, sum.count, coefficient)
+                sum.baseAddress,
+                survivor.baseAddress,
+                sum.count,
+                coefficient
+            )
         }
         return nil
     }

@@ -33,7 +33,8 @@ package final class Volume: @unchecked Sendable {
     ///
     /// Throws what `init(devices:)` and opening the files throw; `deviceIndex` says which path.
     package static func open(
-        paths: [String], writable: Bool = false
+        paths: [String],
+        writable: Bool = false
     ) throws(FilesystemError) -> Volume {
         var storages: [any BlockDevice] = []
         for (index, path) in paths.enumerated() {
@@ -46,7 +47,9 @@ package final class Volume: @unchecked Sendable {
     }
 
     private static func openFile(
-        _ path: [CChar], index: Int, writable: Bool
+        _ path: [CChar],
+        index: Int,
+        writable: Bool
     ) throws(FilesystemError) -> FileDevice {
         do throws(FilesystemError) {
             return try unsafe path.withUnsafeBufferPointer {
@@ -93,25 +96,40 @@ package final class Volume: @unchecked Sendable {
     }
 
     private static func check(
-        _ device: Device, against others: [Device]
+        _ device: Device,
+        against others: [Device]
     ) throws(FilesystemError) {
         let recorded = device.superBlock.device.totalBytes
         guard device.storage.byteCount >= recorded else {
             throw FilesystemError(
-                .corrupt, "device", "has % bytes, its super block says %",
-                device.storage.byteCount, recorded, deviceIndex: device.index,
-                devid: device.devid)
+                .corrupt,
+                "device",
+                "has % bytes, its super block says %",
+                device.storage.byteCount,
+                recorded,
+                deviceIndex: device.index,
+                devid: device.devid
+            )
         }
         for other in others {
             guard other.superBlock.fsid == device.superBlock.fsid else {
                 throw FilesystemError(
-                    .invalidArgument, "device", "belongs to another file system than device %",
-                    UInt64(other.index), deviceIndex: device.index)
+                    .invalidArgument,
+                    "device",
+                    "belongs to another file system than device %",
+                    UInt64(other.index),
+                    deviceIndex: device.index
+                )
             }
             guard other.devid != device.devid else {
                 throw FilesystemError(
-                    .invalidArgument, "device", "is the same device as device %",
-                    UInt64(other.index), deviceIndex: device.index, devid: device.devid)
+                    .invalidArgument,
+                    "device",
+                    "is the same device as device %",
+                    UInt64(other.index),
+                    deviceIndex: device.index,
+                    devid: device.devid
+                )
             }
         }
     }
@@ -120,15 +138,26 @@ package final class Volume: @unchecked Sendable {
         for device in devices where device.superBlock.generation < superBlock.generation {
             warnings.append(
                 FilesystemError(
-                    .corrupt, "device", "generation % is behind %",
-                    device.superBlock.generation, superBlock.generation,
-                    deviceIndex: device.index, devid: device.devid))
+                    .corrupt,
+                    "device",
+                    "generation % is behind %",
+                    device.superBlock.generation,
+                    superBlock.generation,
+                    deviceIndex: device.index,
+                    devid: device.devid
+                )
+            )
         }
         if UInt64(devices.count) != superBlock.deviceCount {
             warnings.append(
                 FilesystemError(
-                    .missingDevice, "volume", "% devices given, the file system has %",
-                    UInt64(devices.count), superBlock.deviceCount))
+                    .missingDevice,
+                    "volume",
+                    "% devices given, the file system has %",
+                    UInt64(devices.count),
+                    superBlock.deviceCount
+                )
+            )
         }
     }
 
@@ -148,8 +177,12 @@ package final class Volume: @unchecked Sendable {
         }
         guard device.uuid == item.uuid else {
             throw FilesystemError(
-                .corrupt, "device item", "the device with this id has another UUID",
-                deviceIndex: device.index, devid: item.devid)
+                .corrupt,
+                "device item",
+                "the device with this id has another UUID",
+                deviceIndex: device.index,
+                devid: item.devid
+            )
         }
     }
 
@@ -169,19 +202,51 @@ package final class Volume: @unchecked Sendable {
             }
             guard stripe.physical + item.stripeBytes <= device.storage.byteCount else {
                 throw FilesystemError(
-                    .corrupt, "chunk", "stripe of % bytes passes the device's end at %",
-                    item.stripeBytes, device.storage.byteCount, logical: item.logical,
-                    devid: stripe.devid, physical: stripe.physical)
+                    .corrupt,
+                    "chunk",
+                    "stripe of % bytes passes the device's end at %",
+                    item.stripeBytes,
+                    device.storage.byteCount,
+                    logical: item.logical,
+                    devid: stripe.devid,
+                    physical: stripe.physical
+                )
             }
             behind.append(device)
         }
         let chunk = Chunk(item, devices: behind)
         if let devid = chunk.unservedDevid {
             throw FilesystemError(
-                .missingDevice, "chunk", "cannot be read without a device that is not there",
-                logical: item.logical, devid: devid)
+                .missingDevice,
+                "chunk",
+                "cannot be read without a device that is not there",
+                logical: item.logical,
+                devid: devid
+            )
         }
         try chunkMap.insert(chunk)
+    }
+
+    /// The counters of reading, of this moment.
+    package var statistics: Statistics {
+        Statistics(
+            correctedReads: correctedReads,
+            readErrors: devices.map { DeviceReadErrors(devid: $0.devid, count: $0.readErrors) }
+        )
+    }
+
+    /// What reading has met since the volume was opened.
+    package struct Statistics: Equatable, Sendable {
+        /// Reads that one mirror failed and another served.
+        package var correctedReads: UInt64
+        /// In the order of `devices`.
+        package var readErrors: [DeviceReadErrors]
+    }
+
+    /// Failed reads of one device.
+    package struct DeviceReadErrors: Equatable, Sendable {
+        package var devid: UInt64
+        package var count: UInt64
     }
 
     private func noteMissing(_ devid: UInt64) {

@@ -52,7 +52,11 @@ public enum ChecksumType: UInt16, Sendable, CaseIterable {
         unsafe span.withUnsafeMutableBytes { out in
             unsafe data.withUnsafeBytes { bytes in
                 let failed = unsafe bgs_checksum(
-                    UInt32(rawValue), bytes.baseAddress, bytes.count, out.baseAddress)
+                    UInt32(rawValue),
+                    bytes.baseAddress,
+                    bytes.count,
+                    out.baseAddress
+                )
                 precondition(failed == 0, "every case is known to the shim")
             }
         }

@@ -163,7 +163,10 @@ public struct FilesystemError: Error, Sendable {
     }
 
     private func appendPlace(
-        _ name: StaticString, _ number: UInt64?, to text: inout [UInt8], since start: Int
+        _ name: StaticString,
+        _ number: UInt64?,
+        to text: inout [UInt8],
+        since start: Int
     ) {
         guard let number else { return }
         if text.count > start { text.append(0x20) }

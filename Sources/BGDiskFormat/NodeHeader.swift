@@ -49,7 +49,9 @@ package struct NodeHeader: Equatable, Sendable {
     ///   - block: exactly one tree block.
     ///   - expectedLogical: where it was read from.
     package init(
-        verifying block: RawSpan, at expectedLogical: UInt64, _ superBlock: SuperBlock
+        verifying block: RawSpan,
+        at expectedLogical: UInt64,
+        _ superBlock: SuperBlock
     ) throws(FilesystemError) {
         do throws(FilesystemError) {
             try block.requireExactly(Int(superBlock.nodeSize), "tree block")
@@ -75,20 +77,33 @@ package struct NodeHeader: Equatable, Sendable {
         }
         guard generation <= superBlock.generation + 1 else {
             throw FilesystemError(
-                .corrupt, "tree block", "generation % above the super block's %", generation,
-                superBlock.generation)
+                .corrupt,
+                "tree block",
+                "generation % above the super block's %",
+                generation,
+                superBlock.generation
+            )
         }
         guard flags & NodeHeader.flagWritten != 0 else {
             throw FilesystemError(.corrupt, "tree block", "was never written, flags %", flags)
         }
         guard flags >> 56 == NodeHeader.mixedBackrefRevision else {
             throw FilesystemError(
-                .corrupt, "tree block", "back reference revision %", flags >> 56)
+                .corrupt,
+                "tree block",
+                "back reference revision %",
+                flags >> 56
+            )
         }
         let most = NodeHeader.itemsMax(level: level, nodeSize: superBlock.nodeSize)
         guard Int(itemCount) <= most else {
             throw FilesystemError(
-                .corrupt, "tree block", "% items where % fit", UInt64(itemCount), UInt64(most))
+                .corrupt,
+                "tree block",
+                "% items where % fit",
+                UInt64(itemCount),
+                UInt64(most)
+            )
         }
         guard level == 0 || itemCount > 0 else {
             throw FilesystemError(.corrupt, "tree block", "node without a key pointer")
@@ -127,17 +142,25 @@ package struct LeafItem: Equatable, Sendable {
 
     /// Throws `.corrupt` unless the data lies between the item headers and the end of the block.
     package func checkBounds(
-        blockBytes: Int, itemCount: Int
+        blockBytes: Int,
+        itemCount: Int
     ) throws(FilesystemError) {
         guard dataStart >= LeafItem.headerOffset(slot: itemCount) else {
             throw FilesystemError(
-                .corrupt, "leaf", "item data at % overlaps the item headers",
-                UInt64(dataOffset))
+                .corrupt,
+                "leaf",
+                "item data at % overlaps the item headers",
+                UInt64(dataOffset)
+            )
         }
         guard dataEnd <= blockBytes else {
             throw FilesystemError(
-                .corrupt, "leaf", "item data at %, % bytes, passes the end of the block",
-                UInt64(dataOffset), UInt64(dataSize))
+                .corrupt,
+                "leaf",
+                "item data at %, % bytes, passes the end of the block",
+                UInt64(dataOffset),
+                UInt64(dataSize)
+            )
         }
     }
 }
@@ -171,8 +194,12 @@ package struct KeyPointer: Equatable, Sendable {
         }
         guard generation <= limits.generation + 1 else {
             throw FilesystemError(
-                .corrupt, "node", "child generation % above the super block's %", generation,
-                limits.generation)
+                .corrupt,
+                "node",
+                "child generation % above the super block's %",
+                generation,
+                limits.generation
+            )
         }
     }
 }

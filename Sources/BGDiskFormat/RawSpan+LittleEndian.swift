@@ -38,26 +38,37 @@ extension RawSpan {
     /// The 16-byte UUID at `offset`.
     package func uuid(at offset: Int) -> FilesystemUUID {
         FilesystemUUID(
-            high: u64(at: offset).byteSwapped, low: u64(at: offset + 8).byteSwapped)
+            high: u64(at: offset).byteSwapped,
+            low: u64(at: offset + 8).byteSwapped
+        )
     }
 
     /// Throws `.corrupt` unless there are at least `count` bytes.
     package func require(_ count: Int, _ subject: StaticString) throws(FilesystemError) {
         guard byteCount >= count else {
             throw FilesystemError(
-                .corrupt, subject, "item of % bytes, expected at least %",
-                UInt64(byteCount), UInt64(count))
+                .corrupt,
+                subject,
+                "item of % bytes, expected at least %",
+                UInt64(byteCount),
+                UInt64(count)
+            )
         }
     }
 
     /// Throws `.corrupt` unless there are exactly `count` bytes.
     package func requireExactly(
-        _ count: Int, _ subject: StaticString
+        _ count: Int,
+        _ subject: StaticString
     ) throws(FilesystemError) {
         guard byteCount == count else {
             throw FilesystemError(
-                .corrupt, subject, "item of % bytes, expected %",
-                UInt64(byteCount), UInt64(count))
+                .corrupt,
+                subject,
+                "item of % bytes, expected %",
+                UInt64(byteCount),
+                UInt64(count)
+            )
         }
     }
 }

@@ -106,8 +106,11 @@ package struct SuperBlock: Sendable {
     /// What items of this file system are checked against.
     package var limits: FormatLimits {
         FormatLimits(
-            sectorSize: sectorSize, nodeSize: nodeSize, generation: generation,
-            incompat: incompat)
+            sectorSize: sectorSize,
+            nodeSize: nodeSize,
+            generation: generation,
+            incompat: incompat
+        )
     }
 
     /// Whether the flags allow writing at all.
@@ -170,7 +173,8 @@ package struct SuperBlock: Sendable {
         // Flags first: an unknown feature may be why the rest looks wrong.
         try SuperBlock.checkFeatures(flags: flags, incompat, compatReadOnly)
         device = try DeviceItem(
-            bytes.extracting(201..<201 + DeviceItem.byteCount))
+            bytes.extracting(201..<201 + DeviceItem.byteCount)
+        )
         systemChunks = []
         try checkSizes(leafSize: bytes.u32(at: 152))
         try checkRoots()
@@ -184,27 +188,38 @@ package struct SuperBlock: Sendable {
     }
 
     private static func checkIdentity(
-        _ bytes: RawSpan, physical: UInt64
+        _ bytes: RawSpan,
+        physical: UInt64
     ) throws(FilesystemError) -> ChecksumType {
         guard bytes.byteCount == byteCount, hasSignature(bytes) else {
             throw FilesystemError(.invalidArgument, "super block", "no btrfs signature")
         }
         guard let type = ChecksumType(rawValue: bytes.u16(at: 196)) else {
             throw FilesystemError(
-                .unsupported, "super block", "checksum type %", UInt64(bytes.u16(at: 196)))
+                .unsupported,
+                "super block",
+                "checksum type %",
+                UInt64(bytes.u16(at: 196))
+            )
         }
         guard type.verify(block: bytes) else {
             throw FilesystemError(.corrupt, "super block", "checksum does not match")
         }
         guard bytes.u64(at: 48) == physical else {
             throw FilesystemError(
-                .corrupt, "super block", "says it lies at %", bytes.u64(at: 48))
+                .corrupt,
+                "super block",
+                "says it lies at %",
+                bytes.u64(at: 48)
+            )
         }
         return type
     }
 
     private static func checkFeatures(
-        flags: UInt64, _ incompat: IncompatFlags, _ compatReadOnly: CompatReadOnlyFlags
+        flags: UInt64,
+        _ incompat: IncompatFlags,
+        _ compatReadOnly: CompatReadOnlyFlags
     ) throws(FilesystemError) {
         let unknown = incompat.rawValue & ~IncompatFlags.supported.rawValue
         guard unknown == 0 else {
@@ -222,8 +237,10 @@ package struct SuperBlock: Sendable {
                 compatReadOnly.contains(.freeSpaceTreeValid), incompat.contains(.noHoles)
             else {
                 throw FilesystemError(
-                    .corrupt, "super block",
-                    "block-group tree without a valid free-space tree and no-holes")
+                    .corrupt,
+                    "super block",
+                    "block-group tree without a valid free-space tree and no-holes"
+                )
             }
         }
     }
@@ -237,29 +254,49 @@ package struct SuperBlock: Sendable {
         }
         guard leafSize == nodeSize else {
             throw FilesystemError(
-                .corrupt, "super block", "leaf size %, node size %", UInt64(leafSize),
-                UInt64(nodeSize))
+                .corrupt,
+                "super block",
+                "leaf size %, node size %",
+                UInt64(leafSize),
+                UInt64(nodeSize)
+            )
         }
         guard stripeSize.isPowerOfTwo else {
             throw FilesystemError(.corrupt, "super block", "stripe size %", UInt64(stripeSize))
         }
         guard bytesUsed >= 6 * UInt64(nodeSize) else {
             throw FilesystemError(
-                .corrupt, "super block", "% bytes used, fewer than six tree blocks", bytesUsed)
+                .corrupt,
+                "super block",
+                "% bytes used, fewer than six tree blocks",
+                bytesUsed
+            )
         }
         guard bytesUsed <= totalBytes else {
             throw FilesystemError(
-                .corrupt, "super block", "% bytes used of %", bytesUsed, totalBytes)
+                .corrupt,
+                "super block",
+                "% bytes used of %",
+                bytesUsed,
+                totalBytes
+            )
         }
     }
 
     private func checkRoots() throws(FilesystemError) {
         func check(
-            _ level: UInt8, _ logical: UInt64, _ what: StaticString
+            _ level: UInt8,
+            _ logical: UInt64,
+            _ what: StaticString
         ) throws(FilesystemError) {
             guard level <= SuperBlock.levelMax, logical.isAligned(to: sectorSize) else {
                 throw FilesystemError(
-                    .corrupt, "super block", what, logical, UInt64(level))
+                    .corrupt,
+                    "super block",
+                    what,
+                    logical,
+                    UInt64(level)
+                )
             }
         }
         try check(rootLevel, root, "root tree at % level %")
@@ -270,8 +307,12 @@ package struct SuperBlock: Sendable {
         }
         guard chunkRootGeneration <= generation else {
             throw FilesystemError(
-                .corrupt, "super block", "chunk root generation % above generation %",
-                chunkRootGeneration, generation)
+                .corrupt,
+                "super block",
+                "chunk root generation % above generation %",
+                chunkRootGeneration,
+                generation
+            )
         }
         // Readers allow one transaction above this.
         guard generation < UInt64.max - 1 else {
@@ -285,13 +326,20 @@ package struct SuperBlock: Sendable {
         }
         guard device.filesystemUUID == metadataUUID else {
             throw FilesystemError(
-                .corrupt, "super block", "device item belongs to another file system",
-                devid: device.devid)
+                .corrupt,
+                "super block",
+                "device item belongs to another file system",
+                devid: device.devid
+            )
         }
         guard device.totalBytes <= totalBytes else {
             throw FilesystemError(
-                .corrupt, "super block", "device of % bytes in a file system of %",
-                device.totalBytes, totalBytes)
+                .corrupt,
+                "super block",
+                "device of % bytes in a file system of %",
+                device.totalBytes,
+                totalBytes
+            )
         }
         guard device.totalBytes > 0 else {
             throw FilesystemError(.corrupt, "super block", "device of 0 bytes")
@@ -303,7 +351,11 @@ package struct SuperBlock: Sendable {
         let least = Key.byteCount + ChunkItem.byteCount(stripeCount: 1)
         guard least...SuperBlock.systemChunkArrayBytes ~= size else {
             throw FilesystemError(
-                .corrupt, "super block", "system chunk array of % bytes", UInt64(size))
+                .corrupt,
+                "super block",
+                "system chunk array of % bytes",
+                UInt64(size)
+            )
         }
         let start = SuperBlock.systemChunkArrayOffset
         let array = bytes.extracting(start..<start + size)
@@ -312,16 +364,26 @@ package struct SuperBlock: Sendable {
         while offset < size {
             guard size - offset >= least else {
                 throw FilesystemError(
-                    .corrupt, "super block", "system chunk array cut off at byte %",
-                    UInt64(offset))
+                    .corrupt,
+                    "super block",
+                    "system chunk array cut off at byte %",
+                    UInt64(offset)
+                )
             }
             let key = array.key(at: offset)
             let chunk = try ChunkItem(
-                key: key, prefix: array.extracting((offset + Key.byteCount)..<size), limits)
+                key: key,
+                prefix: array.extracting((offset + Key.byteCount)..<size),
+                limits
+            )
             guard chunk.flags.contains(.system) else {
                 throw FilesystemError(
-                    .corrupt, "super block", "type % in the system chunk array",
-                    chunk.flags.rawValue, logical: chunk.logical)
+                    .corrupt,
+                    "super block",
+                    "type % in the system chunk array",
+                    chunk.flags.rawValue,
+                    logical: chunk.logical
+                )
             }
             systemChunks.append(chunk)
             offset += Key.byteCount + ChunkItem.byteCount(stripeCount: chunk.stripes.count)

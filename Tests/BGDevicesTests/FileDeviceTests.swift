@@ -1,0 +1,94 @@
+//===-- FileDeviceTests.swift - devices on system calls, and the fake one ---------------------===//
+// The same claims for both: what was written is read, ends are kept, failures have their codes.
+
+import BGDevices
+import BGDiskFormat
+import Foundation
+import Testing
+
+@Suite struct FileDeviceTests {
+    let folder: URL
+    let path: String
+
+    init() throws {
+        folder = FileManager.default.temporaryDirectory.appendingPathComponent(
+            "bg-\(UUID().uuidString)"
+        )
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        path = folder.appendingPathComponent("file").path
+        #expect(FileManager.default.createFile(atPath: path, contents: nil))
+        try #require(FileHandle(forUpdatingAtPath: path)).truncate(atOffset: 200_000)
+    }
+
+    private func devices() throws -> [any BlockDevice] {
+        let file = try path.withCString { try FileDevice(path: $0, writable: true) }
+        return [file, MemoryDevice(byteCount: 200_000), MemoryDevice(over: file)]
+    }
+
+    private func read(_ device: any BlockDevice, _ at: UInt64, _ count: Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0xee, count: count)
+        try readWhole(&bytes, from: device, physical: at)
+        return bytes
+    }
+
+    private func write(_ device: any BlockDevice, _ at: UInt64, _ bytes: [UInt8]) throws {
+        try bytes.withUnsafeBytes { try device.write(physical: at, from: $0) }
+    }
+
+    @Test func whatIsWrittenIsReadAcrossPages() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        for device in try devices().reversed() {
+            #expect(device.byteCount == 200_000)
+            let bytes = (0..<70_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+            try write(device, 65_000, bytes)
+            try device.flush()
+            #expect(try read(device, 65_000, 70_000) == bytes)
+            #expect(try read(device, 64_998, 4) == [0, 0, bytes[0], bytes[1]])
+            #expect(try read(device, 199_999, 1) == [0])
+            #expect(try read(device, 200_000, 0) == [])
+        }
+    }
+
+    @Test func transfersPastTheEndFailWhole() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        for device in try devices() {
+            for at: UInt64 in [199_999, 200_000, UInt64.max - 1, UInt64.max] {
+                #expect(failure { _ = try read(device, at, 2) }?.code == .io)
+                #expect(failure { try write(device, at, [1, 2]) }?.code == .io)
+            }
+            #expect(try read(device, 199_999, 1) == [0])
+        }
+    }
+
+    @Test func aFileThatShrankMeanwhileIsAnError() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let device = try path.withCString { try FileDevice(path: $0, writable: false) }
+        try #require(FileHandle(forUpdatingAtPath: path)).truncate(atOffset: 1000)
+        let error = failure { _ = try read(device, 0, 4096) }
+        #expect(error?.code == .io && error?.errno == 5)
+    }
+
+    @Test func aReadOnlyFileIsNotWritten() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let device = try path.withCString { try FileDevice(path: $0, writable: false) }
+        #expect(failure { try write(device, 0, [1]) }?.code == .system(9))
+    }
+
+    @Test func theFakeDeviceFailsAndFalsifiesWhereTold() throws {
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let device = MemoryDevice(byteCount: 1 << 20)
+        var calls = 0
+        device.onRead = { _, bytes throws(FilesystemError) in
+            calls += 1
+            if calls == 2 { throw FilesystemError(.io, "device", "made to fail") }
+            bytes[0] ^= 1
+        }
+        #expect(try read(device, 0, 2) == [1, 0])
+        #expect(failure { _ = try read(device, 0, 2) }?.code == .io)
+        device.onWrite = { _, _ throws(FilesystemError) in
+            throw FilesystemError(.io, "device", "made to fail")
+        }
+        #expect(failure { try write(device, 0, [1]) }?.code == .io)
+        #expect(device.readCount == 2 && device.writeCount == 1 && device.flushCount == 0)
+    }
+}
