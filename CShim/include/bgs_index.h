@@ -117,6 +117,8 @@ struct bgs_index {
 	size_t map_area_bytes;
 	/* pages touched in each area, bytes; 0 after a trim */
 	size_t touched[4];
+	/* to a multiple of a cache line, for arrays of these */
+	uint64_t reserved_tail;
 };
 
 /**

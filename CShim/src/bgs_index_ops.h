@@ -159,24 +159,6 @@ static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_
 	}
 }
 
-/* A group with one run: what a fresh group is. False: not that simple. */
-static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len)
-{
-	uint32_t first = ix->root.key[0], run = ix->root.child[0];
-	unsigned c;
-
-	if (start + len != first && first + run != start)
-		return false;
-	run += len;
-	ix->root.key[0] = first < start ? first : start;
-	ix->root.child[0] = run;
-	ix->free_sectors = run;
-	c = bgs_class_of(run);
-	ix->present[0] = c < 64 ? (uint64_t)1 << c : 0;
-	ix->present[1] = c < 64 ? 0 : (uint64_t)1 << (c & 63);
-	return true;
-}
-
 static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	struct tree_path path;
@@ -193,8 +175,6 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 		if (__builtin_expect(result == 0, 1))
 			return 0;
-	} else if (ix->run_count == 1 && ix->height == 0 && one_run_add(ix, start, len)) {
-		return 0;
 	}
 	result = runs_add_slow(ix, start, len);
 	/* Only the slow way adds nodes. */

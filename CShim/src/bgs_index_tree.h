@@ -156,6 +156,9 @@ VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 		tree_class_refresh(ix, path, height, lens, n, prev_len);
 	if (right)
 		tree_class_refresh(ix, path, height, lens, n, next_len);
+	/* So that a group that becomes whole again returns to the root alone. */
+	if (height && delta < 0 && starts[TREE_SMALL] == BGS_INDEX_PAD)
+		tree_shrink(ix, path);
 	return 0;
 }
 
@@ -283,22 +286,6 @@ static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint
 	return true;
 }
 
-/* A group with one run, of @need sectors or more. */
-static inline void tree_claim_only(struct bgs_index *ix, uint32_t len, uint32_t *start_out)
-{
-	uint32_t start = ix->root.key[0], rest = ix->root.child[0] - len;
-	unsigned c = bgs_class_of(rest | (rest == 0));
-	uint64_t bit = (uint64_t)(rest != 0) << (c & 63);
-
-	*start_out = start;
-	ix->root.key[0] = rest ? start + len : BGS_INDEX_PAD;
-	ix->root.child[0] = rest;
-	ix->run_count = rest != 0;
-	ix->free_sectors = rest;
-	ix->present[0] = c < 64 ? bit : 0;
-	ix->present[1] = c < 64 ? 0 : bit;
-}
-
 static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need,
 				   unsigned class_limit, uint32_t *start_out)
 {
@@ -308,12 +295,7 @@ static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t 
 	if (__builtin_expect(ix->height != 1, 0)) {
 		if (ix->height > 1)
 			return tree_claim_deep(ix, len, need, class_limit, start_out);
-		if (ix->run_count != 1)
-			return tree_claim_root(ix, len, need, class_limit, start_out);
-		if (ix->root.child[0] < need || bgs_class_of(ix->root.child[0]) > class_limit)
-			return false;
-		tree_claim_only(ix, len, start_out);
-		return true;
+		return tree_claim_root(ix, len, need, class_limit, start_out);
 	}
 
 	for (c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;

@@ -160,6 +160,22 @@ extension IndexSuite {
             #expect(bgs_index_bytes(index) < 24 * 1024)
         }
 
+        @Test(arguments: [false, true])
+        func aGroupThatBecomesWholeAgainNeedsTheStructAlone(_ scalar: Bool) {
+            let mode = IndexMode(bitmap: false, scalar: scalar)
+            let fixture = IndexFixture(sectors: 262144, mode: mode)
+            let index = fixture.index
+            for parity: UInt32 in [0, 1] {
+                for slot in stride(from: parity, to: 4096, by: 2) {
+                    #expect(bgs_index_add(index, slot * 64, 64) == 0)
+                }
+            }
+            bgs_index_check(index)
+            #expect(index.pointee.run_count == 1 && index.pointee.height == 0)
+            bgs_index_trim(index)
+            #expect(bgs_index_bytes(index) == MemoryLayout<bgs_index>.size)
+        }
+
         @Test func anAreaUnderTrimIsLeftAloneByBothConversions() {
             let fixture = IndexFixture(sectors: 262144)
             let index = fixture.index
