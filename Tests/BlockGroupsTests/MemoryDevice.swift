@@ -79,6 +79,36 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     }
 }
 
+/// An image file whose reads are counted.
+final class CountingDevice: BlockDevice, @unchecked Sendable {
+    private let file: FileDevice
+    private(set) var readCount = 0
+    private(set) var readBytes = 0
+
+    init(_ image: MkfsImage) throws {
+        file = try image.paths[0].withCString { path throws(FilesystemError) in
+            try FileDevice(path: path, writable: false)
+        }
+    }
+
+    var byteCount: UInt64 { file.byteCount }
+
+    func read(
+        physical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(FilesystemError) {
+        readCount += 1
+        readBytes += buffer.count
+        try file.read(physical: physical, into: buffer)
+    }
+
+    func write(physical: UInt64, from buffer: UnsafeRawBufferPointer) throws(FilesystemError) {
+        throw FilesystemError(.readOnly, "counting device", "is only read")
+    }
+
+    func flush() throws(FilesystemError) {}
+}
+
 struct TreeBlockPlace {
     let physical: Int
     let logical: UInt64
