@@ -46,6 +46,22 @@ struct AgedImageTests {
         #expect(device.readBytes < 4 << 20, "\(device.readBytes) bytes")
     }
 
+    @Test func anImageWithSnapshotsThatWasBalancedIsRead() throws {
+        var random = SeededGenerator.printed("snapshots")
+        let image = try MkfsImage(sizes: [512 << 20], ["-n", "4096"])
+        try image.mounted { point in
+            try run("btrfs", ["subvolume", "create", point + "/sub"])
+            try image.age(point + "/sub", files: 500, &random)
+            try run("btrfs", ["subvolume", "snapshot", point + "/sub", point + "/snapshot"])
+            for number in 500..<600 {
+                try Data(repeating: 1, count: 8192)
+                    .write(to: URL(fileURLWithPath: "\(point)/sub/file\(number)"))
+            }
+            try run("btrfs", ["balance", "start", "--full-balance", point])
+        }
+        try expectSoundImage(image)
+    }
+
     @Test func anImageWithALogTreeIsRead() throws {
         let image = try MkfsImage(sizes: [512 << 20])
         let copy = image.paths[0] + ".copy"

@@ -89,6 +89,7 @@ struct DamagedImageTests {
             let reader = try FilesystemReader.open(paths: paths)
             #expect(try allRuns(reader) == expected)
             #expect(reader.warnings.contains { $0.code == .missingDevice })
+            #expect(reader.correctedBlocks == 0)
         }
     }
 
