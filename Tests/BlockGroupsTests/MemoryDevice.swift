@@ -10,12 +10,14 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     var bytes: [UInt8]
     /// Bytes read since the count was last set to 0.
     var readBytes = 0
+    /// Where reads began, while this is not nil.
+    var readPlaces: Set<Int>?
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
 
     /// The whole of an image's first device.
     convenience init(_ image: MkfsImage) throws {
-        self.init([UInt8](try Data(contentsOf: URL(fileURLWithPath: image.paths[0]))))
+        self.init(try readFile(image.paths[0]))
     }
 
     var byteCount: UInt64 { UInt64(bytes.count) }
@@ -27,6 +29,7 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
         try checkRange(physical: physical, length: buffer.count)
         readBytes += buffer.count
         let start = Int(physical)
+        readPlaces?.insert(start)
         bytes.withUnsafeBytes { all in
             buffer.copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: all[start..<start + buffer.count])
