@@ -17,6 +17,7 @@ let strict: [SwiftSetting] = [
 
 let shimFlags: [CSetting] = [
     .define("_GNU_SOURCE"),
+    .define("BGS_CHECK_LOCKS", .when(configuration: .debug)),
     .define("_LGPL_SOURCE"),
 ]
 
@@ -50,7 +51,11 @@ let package = Package(
         .target(name: "BGDiskFormat", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGAllocation", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGDevices", dependencies: ["BGDiskFormat", "CShim"], swiftSettings: strict),
-        .target(name: "BGTrees", dependencies: ["BGDevices", "BGDiskFormat"], swiftSettings: strict),
+        .target(
+            name: "BGTrees",
+            dependencies: ["BGDevices", "BGDiskFormat"],
+            swiftSettings: strict
+        ),
         .target(
             name: "BlockGroups",
             dependencies: ["BGAllocation", "BGTrees", "BGDevices", "BGDiskFormat"],
@@ -58,8 +63,8 @@ let package = Package(
         ),
         .target(
             name: "BGCInterface",
-            dependencies: ["BlockGroups", "BGAllocation", "CBlockGroups"],
-            exclude: ["blockgroups.map"],
+            dependencies: ["BlockGroups", "BGAllocation", "BGDiskFormat", "CBlockGroups"],
+            exclude: ["blockgroups.map", "blockgroups.pc.in"],
             swiftSettings: strict
         ),
 
@@ -73,7 +78,8 @@ let package = Package(
         ),
         .target(
             name: "BenchControls",
-            cSettings: [.define("_GNU_SOURCE")]
+            cSettings: [.define("_GNU_SOURCE"), .headerSearchPath("../../Include")],
+            cxxSettings: [.define("_GNU_SOURCE")]
         ),
         .executableTarget(
             name: "bgbench",
@@ -90,7 +96,12 @@ let package = Package(
         .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
         .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups"]),
-        .testTarget(name: "CInterfaceTests", dependencies: ["BGCInterface", "CBlockGroups"]),
+        .testTarget(
+            name: "CInterfaceTests",
+            dependencies: ["BGCInterface", "CBlockGroups"],
+            exclude: ["C"]
+        ),
+        .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
     ],
     cLanguageStandard: .c11,
     cxxLanguageStandard: .cxx17

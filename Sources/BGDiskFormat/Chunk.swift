@@ -53,7 +53,7 @@ package struct ChunkItem: Equatable, Sendable {
     /// Bytes of logical address space.
     package var length: UInt64
     package var owner: UInt64
-    package var flags: BlockGroupFlags
+    package var flags: ChunkFlags
     package var profile: Profile
     package var ioAlign: UInt32
     package var ioWidth: UInt32
@@ -77,7 +77,7 @@ package struct ChunkItem: Equatable, Sendable {
     }
 
     package init(
-        logical: UInt64, length: UInt64, flags: BlockGroupFlags, profile: Profile,
+        logical: UInt64, length: UInt64, flags: ChunkFlags, profile: Profile,
         sectorSize: UInt32, stripes: [ChunkStripe]
     ) {
         self.logical = logical
@@ -110,7 +110,7 @@ package struct ChunkItem: Equatable, Sendable {
         logical = key.offset
         length = bytes.u64(at: 0)
         owner = bytes.u64(at: 8)
-        flags = BlockGroupFlags(rawValue: bytes.u64(at: 24))
+        flags = ChunkFlags(rawValue: bytes.u64(at: 24))
         ioAlign = bytes.u32(at: 32)
         ioWidth = bytes.u32(at: 36)
         sectorSize = bytes.u32(at: 40)
@@ -311,14 +311,14 @@ package struct BlockGroupItem: Equatable, Sendable {
     /// Bytes in extents.
     package var used: UInt64
     package var chunkObjectid: UInt64
-    package var flags: BlockGroupFlags
+    package var flags: ChunkFlags
 
     /// First logical address behind the group.
     package var end: UInt64 { logical + length }
 
     package init(
         logical: UInt64, length: UInt64, used: UInt64, chunkObjectid: UInt64,
-        flags: BlockGroupFlags
+        flags: ChunkFlags
     ) {
         self.logical = logical
         self.length = length
@@ -333,7 +333,7 @@ package struct BlockGroupItem: Equatable, Sendable {
         length = key.offset
         used = bytes.u64(at: 0)
         chunkObjectid = bytes.u64(at: 8)
-        flags = BlockGroupFlags(rawValue: bytes.u64(at: 16))
+        flags = ChunkFlags(rawValue: bytes.u64(at: 16))
         do throws(FilesystemError) {
             try check(key, limits)
         } catch {

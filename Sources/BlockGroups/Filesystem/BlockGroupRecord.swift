@@ -10,7 +10,7 @@ package struct BlockGroupRecord: Sendable, Equatable {
     /// Bytes.
     package let length: UInt64
     /// Type and profile, the same as its chunk's.
-    package let flags: BlockGroupFlags
+    package let flags: ChunkFlags
     /// Bytes of the group that extents hold, from the group's item.
     package let used: UInt64
     /// Where copies of the super block lie: free on disk, never to be allocated. Sorted, disjoint,

@@ -1,40 +1,40 @@
-//===-- BlockGroupFlags.swift - what a block group holds and how it lies on devices -----------===//
+//===-- ChunkFlags.swift - what a block group holds and how it lies on devices -----------===//
 // Types and profiles as bits, as chunk and block group items store them, and what each profile
 // means for the number of stripes.
 
 /// The type and profile bits of a chunk or block group.
-public struct BlockGroupFlags: Equatable, Hashable, Sendable {
+public struct ChunkFlags: Equatable, Hashable, Sendable {
     public var rawValue: UInt64
 
     public init(rawValue: UInt64) { self.rawValue = rawValue }
 
-    public static let data = BlockGroupFlags(rawValue: 1 << 0)
-    public static let system = BlockGroupFlags(rawValue: 1 << 1)
-    public static let metadata = BlockGroupFlags(rawValue: 1 << 2)
-    public static let raid0 = BlockGroupFlags(rawValue: 1 << 3)
-    public static let raid1 = BlockGroupFlags(rawValue: 1 << 4)
-    public static let dup = BlockGroupFlags(rawValue: 1 << 5)
-    public static let raid10 = BlockGroupFlags(rawValue: 1 << 6)
-    public static let raid5 = BlockGroupFlags(rawValue: 1 << 7)
-    public static let raid6 = BlockGroupFlags(rawValue: 1 << 8)
-    public static let raid1c3 = BlockGroupFlags(rawValue: 1 << 9)
-    public static let raid1c4 = BlockGroupFlags(rawValue: 1 << 10)
+    public static let data = ChunkFlags(rawValue: 1 << 0)
+    public static let system = ChunkFlags(rawValue: 1 << 1)
+    public static let metadata = ChunkFlags(rawValue: 1 << 2)
+    public static let raid0 = ChunkFlags(rawValue: 1 << 3)
+    public static let raid1 = ChunkFlags(rawValue: 1 << 4)
+    public static let dup = ChunkFlags(rawValue: 1 << 5)
+    public static let raid10 = ChunkFlags(rawValue: 1 << 6)
+    public static let raid5 = ChunkFlags(rawValue: 1 << 7)
+    public static let raid6 = ChunkFlags(rawValue: 1 << 8)
+    public static let raid1c3 = ChunkFlags(rawValue: 1 << 9)
+    public static let raid1c4 = ChunkFlags(rawValue: 1 << 10)
 
-    public static let typeMask = BlockGroupFlags(rawValue: 0x7)
-    public static let profileMask = BlockGroupFlags(rawValue: 0x7f8)
+    public static let typeMask = ChunkFlags(rawValue: 0x7)
+    public static let profileMask = ChunkFlags(rawValue: 0x7f8)
 
-    public static func | (a: BlockGroupFlags, b: BlockGroupFlags) -> BlockGroupFlags {
-        BlockGroupFlags(rawValue: a.rawValue | b.rawValue)
+    public static func | (a: ChunkFlags, b: ChunkFlags) -> ChunkFlags {
+        ChunkFlags(rawValue: a.rawValue | b.rawValue)
     }
 
     /// Whether every bit of `other` is set here.
-    public func contains(_ other: BlockGroupFlags) -> Bool {
+    public func contains(_ other: ChunkFlags) -> Bool {
         rawValue & other.rawValue == other.rawValue
     }
 
     /// Only the type bits.
-    public var type: BlockGroupFlags {
-        BlockGroupFlags(rawValue: rawValue & BlockGroupFlags.typeMask.rawValue)
+    public var type: ChunkFlags {
+        ChunkFlags(rawValue: rawValue & ChunkFlags.typeMask.rawValue)
     }
 
     /// Data and metadata in one group.
@@ -42,16 +42,16 @@ public struct BlockGroupFlags: Equatable, Hashable, Sendable {
 
     /// The profile, or nil where more than one profile bit is set.
     public var profile: Profile? {
-        switch rawValue & BlockGroupFlags.profileMask.rawValue {
+        switch rawValue & ChunkFlags.profileMask.rawValue {
         case 0: .single
-        case BlockGroupFlags.raid0.rawValue: .raid0
-        case BlockGroupFlags.raid1.rawValue: .raid1
-        case BlockGroupFlags.dup.rawValue: .dup
-        case BlockGroupFlags.raid10.rawValue: .raid10
-        case BlockGroupFlags.raid5.rawValue: .raid5
-        case BlockGroupFlags.raid6.rawValue: .raid6
-        case BlockGroupFlags.raid1c3.rawValue: .raid1c3
-        case BlockGroupFlags.raid1c4.rawValue: .raid1c4
+        case ChunkFlags.raid0.rawValue: .raid0
+        case ChunkFlags.raid1.rawValue: .raid1
+        case ChunkFlags.dup.rawValue: .dup
+        case ChunkFlags.raid10.rawValue: .raid10
+        case ChunkFlags.raid5.rawValue: .raid5
+        case ChunkFlags.raid6.rawValue: .raid6
+        case ChunkFlags.raid1c3.rawValue: .raid1c3
+        case ChunkFlags.raid1c4.rawValue: .raid1c4
         default: nil
         }
     }
@@ -66,7 +66,7 @@ public struct BlockGroupFlags: Equatable, Hashable, Sendable {
     /// Appends ``words``; bits that have no word are appended in hexadecimal.
     public func appendWords(to text: inout [UInt8]) {
         let start = text.count
-        func add(_ bit: BlockGroupFlags, _ word: StaticString) {
+        func add(_ bit: ChunkFlags, _ word: StaticString) {
             guard contains(bit) else { return }
             if text.count > start { text.append(0x7c) }
             text.append(word)
@@ -74,7 +74,7 @@ public struct BlockGroupFlags: Equatable, Hashable, Sendable {
         add(.data, "DATA")
         add(.system, "SYSTEM")
         add(.metadata, "METADATA")
-        if rawValue & BlockGroupFlags.profileMask.rawValue == 0 {
+        if rawValue & ChunkFlags.profileMask.rawValue == 0 {
             if text.count > start { text.append(0x7c) }
             text.append("single")
         }
@@ -86,7 +86,7 @@ public struct BlockGroupFlags: Equatable, Hashable, Sendable {
         add(.raid6, "RAID6")
         add(.raid1c3, "RAID1C3")
         add(.raid1c4, "RAID1C4")
-        let known = BlockGroupFlags.typeMask.rawValue | BlockGroupFlags.profileMask.rawValue
+        let known = ChunkFlags.typeMask.rawValue | ChunkFlags.profileMask.rawValue
         if rawValue & ~known != 0 {
             text.append("|0x")
             text.appendHex(rawValue & ~known)
@@ -95,7 +95,7 @@ public struct BlockGroupFlags: Equatable, Hashable, Sendable {
 
     /// Throws `.corrupt` unless these are one type (or data and metadata) and at most one profile.
     package func check(_ subject: StaticString) throws(FilesystemError) {
-        let known = BlockGroupFlags.typeMask.rawValue | BlockGroupFlags.profileMask.rawValue
+        let known = ChunkFlags.typeMask.rawValue | ChunkFlags.profileMask.rawValue
         guard rawValue & ~known == 0 else {
             throw FilesystemError(.corrupt, subject, "unknown type bits in %", rawValue)
         }
@@ -116,9 +116,9 @@ public enum Profile: UInt8, Sendable, CaseIterable {
     case single, dup, raid0, raid1, raid1c3, raid1c4, raid10, raid5, raid6
 
     /// The profile's bit on disk; none for single.
-    public var flags: BlockGroupFlags {
+    public var flags: ChunkFlags {
         switch self {
-        case .single: BlockGroupFlags(rawValue: 0)
+        case .single: ChunkFlags(rawValue: 0)
         case .dup: .dup
         case .raid0: .raid0
         case .raid1: .raid1

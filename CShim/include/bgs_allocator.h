@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_allocator.h - the shared state of one allocator: space infos, the table of
+ * groups by address, magazines, and the claim that has no wish of its own.
+ *
+ * Policy (hints, bounds, exclusions, caching, chunks, retries) is Swift's, in
+ * BGAllocation; it calls down here. What is here is the path that nearly every
+ * claim and give-back takes, without a lock but the one group's.
+ */
+#ifndef BGS_ALLOCATOR_H
+#define BGS_ALLOCATOR_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bgs_cluster.h"
+#include "bgs_directory.h"
+#include "bgs_group.h"
+#include "bgs_lock.h"
+#include "bgs_magazine.h"
+#include "bgs_rcu.h"
+#include "bgs_table.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Groups of one type and profile. Made when the first such group comes; stays. */
+struct bgs_space {
+	/* Type and profile bits; never change. */
+	uint64_t flags;
+	/* Groups whose free space is not known yet; relaxed atomic. */
+	uint32_t uncached;
+	struct bgs_directory directory;
+	struct bgs_lanes lanes;
+};
+
+/* Pairs of type and profile that there can be: 4 types, 9 profiles. */
+#define BGS_SPACES_MAX 40
+
+/* One thread asks for a chunk while others of the same type wait; under the state mutex. */
+struct bgs_chunk_state {
+	/* Counts the requests that ended. */
+	uint64_t generation;
+	/* What the last one returned: 0 or a negative errno. */
+	int32_t result;
+	bool in_progress;
+};
+
+struct bgs_allocator {
+	/* Never change. */
+	uint32_t sector_shift;
+	bool magazines_used;
+	uint32_t cpu_mask;
+	struct bgs_magazine *magazines;
+	/* The Swift object around this. */
+	void *owner;
+
+	/* RCU. */
+	struct bgs_table *table;
+	/* Append-only; entries below the count never change. Release store, acquire load. */
+	uint32_t space_count;
+	struct bgs_space *spaces[BGS_SPACES_MAX];
+
+	/* Changes to the table, the spaces, the directories. */
+	struct bgs_mutex groups_mutex;
+	/* Caching states of all groups and chunk states; state_changed tells of every change. */
+	struct bgs_mutex state_mutex;
+	pthread_cond_t state_changed;
+	/* By the low three bits of the flags. */
+	struct bgs_chunk_state chunk[8];
+};
+
+#define BGS_FLAGS_TYPE UINT64_C(0x7)
+#define BGS_FLAGS_PROFILE UINT64_C(0x7f8)
+#define BGS_FLAGS_SINGLE (UINT64_C(1) << 48)
+
+/* Return: 0 or a negative errno. magazines: whether small claims use them. */
+int bgs_allocator_create(uint32_t sector_shift, bool magazines,
+			 struct bgs_allocator **allocator_out);
+/* No other call under way; frees the groups whose last reference the lists hold. */
+void bgs_allocator_destroy(struct bgs_allocator *allocator);
+
+/*
+ * Add a group; bounds and flags checked by the caller. cached: nothing in it is
+ * free until told, but what is told is all there is. Return: 0, -EEXIST, -ENOMEM.
+ */
+int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, uint64_t length,
+			    uint64_t flags, bool cached, bool read_only, uint64_t super_bytes,
+			    void *context);
+/* Return: 0, -ENOENT, -EBUSY or -ENOMEM. Waits for a grace period; no lock held. */
+int bgs_allocator_remove_group(struct bgs_allocator *allocator, uint64_t logical);
+
+/* The group that holds an address, with a reference; NULL: none. */
+struct bgs_group *bgs_allocator_get_group(struct bgs_allocator *allocator, uint64_t logical);
+/* The first group that ends above an address, with a reference; NULL: none. */
+struct bgs_group *bgs_allocator_get_next_group(struct bgs_allocator *allocator, uint64_t logical);
+
+/* Whether a claim that asks for `wanted` may come from a group with `flags`. */
+static inline bool bgs_flags_match(uint64_t flags, uint64_t wanted)
+{
+	uint64_t bits = wanted & ~BGS_FLAGS_SINGLE;
+
+	return (flags & bits) == bits &&
+	       !((wanted & BGS_FLAGS_SINGLE) && (flags & BGS_FLAGS_PROFILE));
+}
+
+/* The window that a claim of these flags uses. */
+static inline unsigned bgs_window_type_of(uint64_t flags)
+{
+	switch (flags & BGS_FLAGS_TYPE) {
+	case 1:
+		return BGS_WINDOW_DATA;
+	case 4:
+		return BGS_WINDOW_METADATA;
+	case 2:
+		return BGS_WINDOW_SYSTEM;
+	default:
+		return BGS_WINDOW_MIXED;
+	}
+}
+
+static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *allocator)
+{
+	return &allocator->magazines[bgs_cpu() & allocator->cpu_mask];
+}
+
+/*
+ * Claim without a wish, magazines first, then through the directories: the tightest
+ * run near the thread's home. Return: 0, or -ENOSPC: the directories know of nothing.
+ */
+int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+			     uint32_t need, uint64_t *sector_out);
+
+static inline int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags,
+				      uint32_t sectors, uint32_t need, uint64_t *sector_out)
+{
+	if (sectors <= BGS_MAGAZINE_MAX && need == sectors && !(flags & BGS_FLAGS_SINGLE) &&
+	    bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
+			       flags & BGS_FLAGS_PROFILE, sectors, sector_out))
+		return 0;
+	return bgs_allocator_claim_slow(allocator, flags, sectors, need, sector_out);
+}
+
+/* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */
+int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
+				 uint64_t sectors);
+
+static inline int bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector,
+					  uint64_t sectors)
+{
+	if (sectors <= BGS_MAGAZINE_MAX) {
+		int ret = bgs_magazine_give_back(bgs_magazine_here(allocator), sector,
+						 (uint32_t)sectors);
+
+		if (ret != -EAGAIN)
+			return ret;
+	}
+	return bgs_allocator_give_back_slow(allocator, sector, sectors);
+}
+
+/* Take every window of every processor back. No lock held. Return: whether any was open. */
+bool bgs_allocator_drain(struct bgs_allocator *allocator);
+
+/* Space infos: those below the count stay. */
+static inline uint32_t bgs_allocator_space_count(const struct bgs_allocator *allocator)
+{
+	return __atomic_load_n(&allocator->space_count, __ATOMIC_ACQUIRE);
+}
+
+static inline struct bgs_space *bgs_allocator_space(const struct bgs_allocator *allocator,
+						    uint32_t index)
+{
+	return allocator->spaces[index];
+}
+
+/*
+ * Groups of one space in list order, each with a reference: position starts at 0.
+ * NULL at the end.
+ */
+struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position);
+
+/*
+ * Caching: true when this thread is to read the group's free space and end with
+ * bgs_caching_end(); false: it has been done, here or by the thread waited for.
+ */
+bool bgs_caching_begin(struct bgs_allocator *allocator, struct bgs_group *group);
+void bgs_caching_end(struct bgs_allocator *allocator, struct bgs_group *group, int error);
+
+/* What a search must have seen before it may ask for a chunk. */
+uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags);
+/*
+ * true: this thread calls the hook and ends with bgs_chunk_end(). false: somebody
+ * else did since `generation`, with *result_out: search again.
+ */
+bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t generation,
+		     int *result_out);
+void bgs_chunk_end(struct bgs_allocator *allocator, uint64_t flags, int result);
+
+/* Times that free-space locks were taken, and found taken, in all groups. */
+void bgs_allocator_lock_counts(struct bgs_allocator *allocator, uint64_t *taken_out,
+			       uint64_t *contended_out);
+
+/* Memory of all groups and their indexes, bytes. */
+uint64_t bgs_allocator_bytes(struct bgs_allocator *allocator);
+
+/* Probes, for the paths that are Swift's. */
+void bgs_probe_refused(uint64_t flags, uint64_t sectors, int error);
+void bgs_probe_chunk(uint64_t flags, uint64_t length, int error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

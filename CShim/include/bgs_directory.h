@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_directory.h - which block group of a space info has a free run of which
+ * size class, read and written with atomics, without a lock.
+ *
+ * Shape. A block covers 16 groups: for each size class a 16-bit word with one bit
+ * a group, and a summary with one bit a class. A node covers 64 blocks the same
+ * way. Blocks are small so that threads that keep to different groups write
+ * different cache lines.
+ *
+ * Truth. The directory is a hint; the truth is in a group's index under its
+ * free-space lock. What holds:
+ *   1. A group's bits in its block are exact whenever its lock is free: they are
+ *      changed under that lock (bgs_group.c), by the group's holder only.
+ *   2. A summary bit or a node bit may be set with nothing below it, for as long
+ *      as nobody searched there: a search that finds it empty clears it.
+ *   3. A set bit below is never missed above for longer than the call that set it.
+ *      Setters write below, then read above; clearers write above, then read
+ *      below and set it again if they must; all four are sequentially consistent.
+ *
+ * Lanes. Each thread has a home, a part of the groups; it looks there first. With
+ * one active thread the home is everything. See bgs_lanes_*().
+ *
+ * Growth. Blocks never move; the arrays of pointers to them are replaced under
+ * BGS_MUTEX_GROUPS and the old ones kept until the directory goes (their sizes
+ * double, so together they are no larger than the last).
+ */
+#ifndef BGS_DIRECTORY_H
+#define BGS_DIRECTORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bgs_index.h"
+#include "bgs_percpu.h"
+#include "bgs_rcu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bgs_group;
+
+#define BGS_BLOCK_GROUPS 16
+#define BGS_NODE_BLOCKS 64
+#define BGS_SUMMARY_WORDS (BGS_INDEX_CLASSES / 64)
+
+struct bgs_block {
+	/* Bit c: bits[c] may be non-zero. */
+	uint64_t summary[BGS_SUMMARY_WORDS];
+	/* Number of this block in its directory; never changes. */
+	uint32_t number;
+	/* Slots given up and free to be used again; under BGS_MUTEX_GROUPS. */
+	uint16_t vacant;
+	uint16_t pad0;
+	/* The node above; never changes. */
+	struct bgs_node *node;
+	char pad[BGS_CACHE_LINE - 8 * BGS_SUMMARY_WORDS - 16];
+	/* Bit s of bits[c]: the group in slot s has a run of class c. */
+	uint16_t bits[BGS_INDEX_CLASSES];
+	/* RCU: written under BGS_MUTEX_GROUPS. NULL: no group. */
+	struct bgs_group *groups[BGS_BLOCK_GROUPS];
+};
+
+struct bgs_node {
+	uint64_t summary[BGS_SUMMARY_WORDS];
+	char pad[BGS_CACHE_LINE - 8 * BGS_SUMMARY_WORDS];
+	uint64_t bits[BGS_INDEX_CLASSES];
+};
+
+/* Threads seen lately, and how the groups are shared out between them. */
+#define BGS_LANE_SLOTS 64
+struct bgs_lanes {
+	/* Lanes in use, at least 1; read by every claim, written rarely. */
+	uint32_t count;
+	/* Lane of the thread with this ordinal modulo BGS_LANE_SLOTS, plus one; 0: none yet. */
+	uint8_t lane_of[BGS_LANE_SLOTS];
+	/* When it last claimed, coarse milliseconds, never 0; 0: not seen. */
+	uint32_t seen_ms[BGS_LANE_SLOTS];
+};
+
+struct bgs_directory {
+	/* Block pointers and their number: readers load the count first, acquire. */
+	struct bgs_block **blocks;
+	uint32_t block_count;
+	uint32_t block_capacity;
+	struct bgs_node **nodes;
+	uint32_t node_count;
+	/* Groups in it now, and slots ever used; under BGS_MUTEX_GROUPS. */
+	uint32_t group_count;
+	uint32_t slot_count;
+	/* Arrays that were replaced; freed with the directory. */
+	void *retired[64];
+	uint32_t retired_count;
+};
+
+int bgs_directory_init(struct bgs_directory *directory);
+void bgs_directory_destroy(struct bgs_directory *directory);
+
+/*
+ * Give a slot to a group: the lowest that is free, so list order is the order of
+ * adding. BGS_MUTEX_GROUPS held. bgs_directory_unlink() makes the group
+ * unreachable; its slot may be used again only after a grace period, which
+ * bgs_directory_slot_free() says is over.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
+		       struct bgs_block **block_out, uint32_t *slot_out);
+void bgs_directory_unlink(struct bgs_block *block, unsigned slot);
+void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *block,
+			     unsigned slot);
+
+/* Set or clear a group's bit for a class. The group's free-space lock held. */
+void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class);
+void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class);
+
+/* The part of a directory that a search looks at: blocks [first, last], some slots of each. */
+struct bgs_range {
+	uint32_t first, last;
+	uint16_t slots;
+};
+
+/* All of it. false: the directory has no block. Inside a read section. */
+static inline bool bgs_directory_all(const struct bgs_directory *directory,
+				     struct bgs_range *range_out)
+{
+	uint32_t count = __atomic_load_n(&directory->block_count, __ATOMIC_ACQUIRE);
+
+	range_out->first = 0;
+	range_out->last = count - 1;
+	range_out->slots = 0xffff;
+	return count != 0;
+}
+
+/*
+ * The group with the tightest class at or above *size_class in a range; lowest
+ * slot first. Inside a read section. Sets *size_class to the class found.
+ *
+ * Return: the group, or NULL when the range has none.
+ */
+struct bgs_group *bgs_directory_find(struct bgs_directory *directory,
+				     const struct bgs_range *range, unsigned *size_class);
+
+/* The home range of the calling thread. false: as bgs_directory_all(). */
+bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,
+			struct bgs_range *range_out);
+
+/*
+ * The group in list order at or after a position; *position becomes the one after
+ * it. Inside a read section; NULL at the end.
+ */
+struct bgs_group *bgs_directory_next(struct bgs_directory *directory, uint32_t *position);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_group.h - one block group: its free space, its state, its references.
+ *
+ * This is the seed's block group: the free-space lock is held only while the
+ * index is touched, finding space claims it, and what is not used must be given
+ * back.
+ *
+ * Life: made by bgs_allocator_add_group(); reachable under RCU through the table
+ * and a directory; removed by bgs_allocator_remove_group(), which unlinks it,
+ * waits for a grace period and drops the list's reference; freed with the last
+ * reference.
+ *
+ * Invariants, with the free-space lock free:
+ *   1. A sector is in at most one of: the index, an open window's bits, the unused
+ *      part of a cluster. Together they are what is free.
+ *   2. added_sectors counts what add_free_space() has put in and
+ *      remove_free_space() has not taken out. Claims move nothing of it, so
+ *      claimed = added - free.
+ *   3. published[] is what the directory says of this group: the index's present
+ *      classes while the group is cached, writable and not removed, else nothing.
+ *
+ * Sectors here are absolute: logical address >> sector shift. The index counts
+ * from the group's first.
+ */
+#ifndef BGS_GROUP_H
+#define BGS_GROUP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bgs_directory.h"
+#include "bgs_index.h"
+#include "bgs_lock.h"
+#include "bgs_magazine.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct bgs_allocator;
+struct bgs_space;
+struct bgs_cluster;
+
+enum bgs_caching {
+	BGS_CACHING_NONE,
+	BGS_CACHING_STARTED,
+	BGS_CACHING_FINISHED,
+	BGS_CACHING_ERROR,
+};
+
+#define BGS_GROUP_READ_ONLY (1u << 0)
+#define BGS_GROUP_REMOVED (1u << 1)
+
+struct bgs_group {
+	/* Guards everything down to `index`, and the index. Line 0 is what every call touches. */
+	struct bgs_spin lock;
+	/* BGS_GROUP_*; relaxed atomic for readers without the lock. */
+	uint32_t state;
+	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
+	uint32_t caching;
+	/* First sector and their number; never change. */
+	uint64_t first_sector;
+	uint32_t sector_count;
+	/* Place in the directory; never changes. */
+	uint32_t slot;
+	struct bgs_block *block;
+
+	uint64_t published[BGS_SUMMARY_WORDS];
+	uint64_t added_sectors;
+	/* Open windows that this group lends, and its clusters. */
+	struct bgs_window *lent;
+	struct bgs_cluster *clusters;
+	struct bgs_index index;
+
+	/* Never change. */
+	struct bgs_allocator *allocator;
+	struct bgs_space *space;
+	uint64_t logical;
+	uint64_t length;
+	uint64_t flags;
+	/* What kept the group from being cached: a negative errno; with `caching`. */
+	int32_t cache_error;
+	/* References; the lists hold one. Atomic. */
+	uint32_t references;
+	/* Bytes kept out of the free space for super block copies; for explanations. */
+	uint64_t super_bytes;
+	/* The owner's; passed through. */
+	void *context;
+} __attribute__((aligned(BGS_CACHE_LINE)));
+
+/* What a claim in one group asks for. Sectors. */
+struct bgs_wish {
+	uint32_t sectors;
+	/* The run must have this many, at least `sectors`. */
+	uint32_t need;
+	/* 0 or 1: none. Of the absolute sector. */
+	uint64_t alignment;
+	/* Absolute bounds; from 0 to UINT64_MAX: none. */
+	uint64_t from;
+	uint64_t end;
+};
+
+/*
+ * All of these take the free-space lock themselves. Ranges lie inside the group.
+ * Errors: negative errno; a refused call changes nothing.
+ */
+/* 0 or -EEXIST. */
+int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/* 0 or -ENOENT. */
+int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/* 0, -EEXIST, or -EINVAL: more than is claimed. */
+int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/* find_space_for_alloc: 0, -ENOSPC, -EROFS, or -EAGAIN: not cached. */
+int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64_t *sector_out);
+/*
+ * The same without bounds and alignment, only from a run of at most class_limit:
+ * the step after a directory named this group. -ENOSPC otherwise: the hint was stale.
+ */
+int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t need,
+			  unsigned class_limit, uint64_t *sector_out);
+
+void bgs_group_set_read_only(struct bgs_group *group, bool read_only);
+bool bgs_group_is_read_only(const struct bgs_group *group);
+
+/*
+ * Fields for Swift, which does not import a type of this alignment. The first five
+ * never change; caching is a snapshot, cache_error counts once that is ERROR.
+ */
+static inline uint64_t bgs_group_logical(const struct bgs_group *group)
+{
+	return group->logical;
+}
+
+static inline uint64_t bgs_group_length(const struct bgs_group *group)
+{
+	return group->length;
+}
+
+static inline uint64_t bgs_group_flags(const struct bgs_group *group)
+{
+	return group->flags;
+}
+
+static inline uint64_t bgs_group_super_bytes(const struct bgs_group *group)
+{
+	return group->super_bytes;
+}
+
+static inline struct bgs_allocator *bgs_group_allocator(const struct bgs_group *group)
+{
+	return group->allocator;
+}
+
+static inline uint32_t bgs_group_caching(const struct bgs_group *group)
+{
+	return __atomic_load_n(&group->caching, __ATOMIC_ACQUIRE);
+}
+
+static inline int bgs_group_cache_error(const struct bgs_group *group)
+{
+	return bgs_group_caching(group) == BGS_CACHING_ERROR ? group->cache_error : 0;
+}
+
+struct bgs_group_numbers {
+	uint64_t free_sectors, added_sectors, run_count;
+	uint32_t largest_run;
+	uint32_t state;
+	uint32_t caching;
+	/* Memory of the index, bytes. */
+	uint64_t index_bytes;
+	uint64_t lock_taken, lock_contended;
+};
+/* Calls windows back, so that runs are whole. */
+void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out);
+/* First free run that ends above an absolute sector, whole; false: none. Calls windows back. */
+bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
+			 uint64_t *sectors_out);
+
+/* Take back every window and cluster. Return: whether anything came back. */
+bool bgs_group_recall(struct bgs_group *group);
+/* The same with the free-space lock held. */
+bool bgs_group_recall_locked(struct bgs_group *group);
+/* Bring the directory up to what the index says. The free-space lock held. */
+void bgs_group_publish_locked(struct bgs_group *group);
+
+/*
+ * Mark removed, so that nothing is claimed any more. Return: 0, or -EBUSY when
+ * claims are out, or it is just being cached, and force is not set.
+ */
+int bgs_group_freeze(struct bgs_group *group, bool force);
+/* Undo it. */
+void bgs_group_thaw(struct bgs_group *group);
+
+/* References. try: false when the last is gone. put frees with the last. */
+bool bgs_group_try_get(struct bgs_group *group);
+void bgs_group_get(struct bgs_group *group);
+void bgs_group_put(struct bgs_group *group);
+
+/* Caching ended with 0 or a negative errno: publish, or pass the group by. State mutex held. */
+void bgs_group_finish_caching(struct bgs_group *group, int error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* bgs_group.c - see bgs_group.h. */
+#include "bgs_group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "bgs_cluster.h"
+#include "bgs_probe.h"
+#include "bgs_rcu.h"
+
+static inline uint32_t relative(const struct bgs_group *group, uint64_t sector)
+{
+	return (uint32_t)(sector - group->first_sector);
+}
+
+/* Set and clear the bits of one summary word that differ. */
+static void publish_word(struct bgs_group *group, unsigned word, uint64_t wanted)
+{
+	uint64_t set = wanted & ~group->published[word];
+	uint64_t clear = group->published[word] & ~wanted;
+
+	for (; set; set &= set - 1)
+		bgs_block_set(group->block, group->slot,
+			      word * 64 + (unsigned)__builtin_ctzll(set));
+	for (; clear; clear &= clear - 1)
+		bgs_block_clear(group->block, group->slot,
+				word * 64 + (unsigned)__builtin_ctzll(clear));
+	group->published[word] = wanted;
+}
+
+static inline void publish(struct bgs_group *group)
+{
+	bool claimable = group->state == 0 && group->caching == BGS_CACHING_FINISHED;
+	unsigned word;
+
+	for (word = 0; word < BGS_SUMMARY_WORDS; word++) {
+		uint64_t wanted = claimable ? group->index.present[word] : 0;
+
+		if (__builtin_expect(wanted != group->published[word], 0))
+			publish_word(group, word, wanted);
+	}
+}
+
+void bgs_group_publish_locked(struct bgs_group *group)
+{
+	BGS_ASSERT_HELD(&group->lock);
+	publish(group);
+}
+
+/* Put bits of a closed window back into the index. */
+static void return_bits(struct bgs_group *group, uint64_t region, uint32_t bits)
+{
+	uint64_t base = region << BGS_REGION_SHIFT;
+
+	while (bits) {
+		unsigned bit = (unsigned)__builtin_ctz(bits);
+		uint64_t rest = ~((uint64_t)bits >> bit);
+		unsigned length = (unsigned)__builtin_ctzll(rest);
+
+		bgs_index_add(&group->index, relative(group, base + bit), length);
+		bits &= (uint32_t) ~(((UINT64_C(1) << length) - 1) << bit);
+	}
+}
+
+static void recall_window(struct bgs_group *group, struct bgs_window *window)
+{
+	uint64_t region = window->magazine->tag[window->type];
+
+	return_bits(group, region, bgs_window_close(window));
+	bgs_publish(window->group, (struct bgs_group *)NULL);
+}
+
+static void recall_cluster(struct bgs_group *group, struct bgs_cluster *cluster)
+{
+	uint64_t next, end;
+
+	bgs_spin_lock(&cluster->lock);
+	next = cluster->next;
+	end = cluster->end;
+	cluster->next = cluster->end = 0;
+	bgs_spin_unlock(&cluster->lock);
+	bgs_publish(cluster->group, (struct bgs_group *)NULL);
+	if (next < end)
+		bgs_index_add(&group->index, relative(group, next), (uint32_t)(end - next));
+}
+
+bool bgs_group_recall_locked(struct bgs_group *group)
+{
+	bool any = group->lent || group->clusters;
+
+	BGS_ASSERT_HELD(&group->lock);
+	while (group->lent) {
+		struct bgs_window *window = group->lent;
+
+		group->lent = window->next;
+		recall_window(group, window);
+	}
+	while (group->clusters) {
+		struct bgs_cluster *cluster = group->clusters;
+
+		group->clusters = cluster->next_on_group;
+		recall_cluster(group, cluster);
+	}
+	if (any)
+		publish(group);
+	return any;
+}
+
+bool bgs_group_recall(struct bgs_group *group)
+{
+	bool any;
+
+	bgs_spin_lock(&group->lock);
+	any = bgs_group_recall_locked(group);
+	bgs_spin_unlock(&group->lock);
+	return any;
+}
+
+/*
+ * Let go of the free-space lock, and give pages that the index no longer needs
+ * back to the system where there are any: a system call, so not under the lock.
+ */
+static inline void unlock_and_trim(struct bgs_group *group)
+{
+	bool wanted = group->index.trim_wanted != 0;
+	struct bgs_index_trim trim;
+
+	if (__builtin_expect(!wanted, 1)) {
+		bgs_spin_unlock(&group->lock);
+		return;
+	}
+	wanted = bgs_index_trim_begin(&group->index, &trim);
+	bgs_spin_unlock(&group->lock);
+	if (!wanted)
+		return;
+	bgs_index_trim_run(&trim);
+	bgs_spin_lock(&group->lock);
+	bgs_index_trim_end(&group->index, &trim);
+	bgs_spin_unlock(&group->lock);
+}
+
+int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	int ret;
+
+	bgs_spin_lock(&group->lock);
+	if (__builtin_expect(group->lent || group->clusters, 0))
+		bgs_group_recall_locked(group);
+	ret = bgs_index_add(&group->index, relative(group, sector), (uint32_t)sectors);
+	if (ret == 0) {
+		publish(group);
+		/*
+		 * Past the group's size some of the range must have been claimed: whoever
+		 * gives a claim back this way, as the seed does, ends the claim.
+		 */
+		group->added_sectors += sectors;
+		if (group->added_sectors > group->sector_count)
+			group->added_sectors = group->sector_count;
+	}
+	unlock_and_trim(group);
+	return ret;
+}
+
+int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	int ret;
+
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	ret = bgs_index_remove(&group->index, relative(group, sector), (uint32_t)sectors);
+	if (ret == 0) {
+		group->added_sectors -= sectors;
+		publish(group);
+	}
+	unlock_and_trim(group);
+	return ret;
+}
+
+/* Free sectors that are lent out. */
+static uint64_t lent_sectors(struct bgs_group *group)
+{
+	const struct bgs_window *window;
+	struct bgs_cluster *cluster;
+	uint64_t sectors = 0;
+
+	for (window = group->lent; window; window = window->next)
+		sectors += (unsigned)__builtin_popcount(bgs_word_bits(__atomic_load_n(
+			&window->magazine->word[window->type], __ATOMIC_RELAXED)));
+	for (cluster = group->clusters; cluster; cluster = cluster->next_on_group) {
+		bgs_spin_lock(&cluster->lock);
+		sectors += cluster->end - cluster->next;
+		bgs_spin_unlock(&cluster->lock);
+	}
+	return sectors;
+}
+
+/*
+ * Give back while some of the group is lent: into the window that has the range,
+ * or to the index once what overlaps is taken back. 0 or -EEXIST: done; -EAGAIN:
+ * the index may have it now.
+ */
+static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sectors)
+{
+	uint64_t first = sector >> BGS_REGION_SHIFT;
+	uint64_t last = (sector + sectors - 1) >> BGS_REGION_SHIFT;
+	struct bgs_cluster *cluster;
+	struct bgs_window **link;
+
+	for (cluster = group->clusters; cluster; cluster = cluster->next_on_group) {
+		bool overlaps;
+
+		bgs_spin_lock(&cluster->lock);
+		overlaps = sector < cluster->end && cluster->next < sector + sectors;
+		bgs_spin_unlock(&cluster->lock);
+		if (overlaps)
+			return -EEXIST;
+	}
+	for (link = &group->lent; *link;) {
+		struct bgs_window *window = *link;
+		uint64_t tag = window->magazine->tag[window->type];
+
+		if (tag < first || tag > last) {
+			link = &window->next;
+			continue;
+		}
+		if (first == last) {
+			struct bgs_magazine *magazine = window->magazine;
+			uint32_t mask = (uint32_t)(((UINT64_C(1) << sectors) - 1)
+						   << sector % BGS_REGION_SECTORS);
+			int ret = bgs_window_give_back(magazine, window->type, sector, sectors,
+						       false);
+
+			/* The caller has checked the count: from now on the fast path may have it. */
+			if (ret == 0)
+				__atomic_fetch_or(&magazine->owned[window->type], mask,
+						  __ATOMIC_RELAXED);
+			/* -EAGAIN here only means that others were quicker four times. */
+			if (ret != -EAGAIN)
+				return ret;
+		}
+		*link = window->next;
+		recall_window(group, window);
+	}
+	return -EAGAIN;
+}
+
+int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	uint32_t start = relative(group, sector), length = (uint32_t)sectors;
+	uint64_t lent = 0;
+	int ret;
+
+	bgs_spin_lock(&group->lock);
+	if (__builtin_expect(group->lent || group->clusters, 0)) {
+		lent = lent_sectors(group);
+		if (group->index.free_sectors + lent + sectors > group->added_sectors &&
+		    !bgs_index_any_free(&group->index, start, length)) {
+			ret = -EINVAL;
+			goto out;
+		}
+		ret = give_back_lent(group, sector, length);
+		if (ret != -EAGAIN)
+			goto out;
+	} else if (__builtin_expect(group->index.free_sectors + sectors > group->added_sectors,
+				    0)) {
+		/* More than is claimed: a range that is free already, or one never added. */
+		ret = bgs_index_any_free(&group->index, start, length) ? -EEXIST : -EINVAL;
+		goto out;
+	}
+	ret = bgs_index_add(&group->index, start, length);
+	publish(group);
+out:
+	unlock_and_trim(group);
+	return ret;
+}
+
+static inline int refusal(const struct bgs_group *group)
+{
+	if (group->state & BGS_GROUP_REMOVED)
+		return -ENOSPC;
+	if (group->state & BGS_GROUP_READ_ONLY)
+		return -EROFS;
+	return group->caching == BGS_CACHING_FINISHED ? 0 : -EAGAIN;
+}
+
+/* The claim itself; the lock held and nothing lent where bounds or alignment matter. */
+static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
+{
+	uint64_t group_end = group->first_sector + group->sector_count;
+	bool bounded = wish->from > group->first_sector || wish->end < group_end;
+
+	if (bounded) {
+		uint64_t from = wish->from > group->first_sector ? wish->from : group->first_sector;
+		uint64_t end = wish->end < group_end ? wish->end : group_end;
+
+		if (from >= end || end - from < wish->sectors)
+			return false;
+		return bgs_index_claim_from(&group->index, relative(group, from),
+					    relative(group, end), wish->sectors, wish->need,
+					    wish->alignment, group->first_sector, start_out);
+	}
+	if (wish->alignment > 1)
+		return bgs_index_claim_best_aligned(&group->index, wish->sectors, wish->need,
+						    wish->alignment, group->first_sector,
+						    start_out);
+	return bgs_index_claim_best(&group->index, wish->sectors, wish->need, start_out);
+}
+
+int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64_t *sector_out)
+{
+	uint32_t start;
+	int ret;
+
+	bgs_spin_lock(&group->lock);
+	ret = refusal(group);
+	if (ret)
+		goto out;
+	ret = -ENOSPC;
+	if (wish->sectors > group->sector_count || wish->need > group->sector_count)
+		goto out;
+	/* What is lent may be just what was asked for: look again once it is back. */
+	if (claim_locked(group, wish, &start) ||
+	    (bgs_group_recall_locked(group) && claim_locked(group, wish, &start))) {
+		publish(group);
+		*sector_out = group->first_sector + start;
+		ret = 0;
+	}
+out:
+	unlock_and_trim(group);
+	return ret;
+}
+
+int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t need,
+			  unsigned class_limit, uint64_t *sector_out)
+{
+	uint32_t start;
+	int ret = -ENOSPC;
+
+	bgs_spin_lock(&group->lock);
+	if (__builtin_expect(group->state == 0 && group->caching == BGS_CACHING_FINISHED, 1) &&
+	    bgs_index_claim_upto(&group->index, sectors, need, class_limit, &start)) {
+		publish(group);
+		*sector_out = group->first_sector + start;
+		ret = 0;
+	}
+	unlock_and_trim(group);
+	return ret;
+}
+
+void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
+{
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	__atomic_store_n(&group->state,
+			 read_only ? group->state | BGS_GROUP_READ_ONLY
+				   : group->state & ~BGS_GROUP_READ_ONLY,
+			 __ATOMIC_RELAXED);
+	publish(group);
+	bgs_spin_unlock(&group->lock);
+}
+
+bool bgs_group_is_read_only(const struct bgs_group *group)
+{
+	return __atomic_load_n(&group->state, __ATOMIC_RELAXED) & BGS_GROUP_READ_ONLY;
+}
+
+void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out)
+{
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	numbers_out->free_sectors = group->index.free_sectors;
+	numbers_out->added_sectors = group->added_sectors;
+	numbers_out->run_count = group->index.run_count;
+	numbers_out->largest_run = bgs_index_largest(&group->index);
+	numbers_out->state = group->state;
+	numbers_out->caching = group->caching;
+	numbers_out->index_bytes = bgs_index_bytes(&group->index);
+	numbers_out->lock_taken = group->lock.taken;
+	numbers_out->lock_contended = __atomic_load_n(&group->lock.contended, __ATOMIC_RELAXED);
+	bgs_spin_unlock(&group->lock);
+}
+
+bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
+			 uint64_t *sectors_out)
+{
+	uint64_t end = group->first_sector + group->sector_count;
+	uint32_t start, length;
+	bool found;
+
+	if (from < group->first_sector)
+		from = group->first_sector;
+	if (from >= end)
+		return false;
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	found = bgs_index_next(&group->index, relative(group, from), &start, &length);
+	bgs_spin_unlock(&group->lock);
+	if (found) {
+		*sector_out = group->first_sector + start;
+		*sectors_out = length;
+	}
+	return found;
+}
+
+int bgs_group_freeze(struct bgs_group *group, bool force)
+{
+	int ret = 0;
+
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	if (!force && (group->index.free_sectors != group->added_sectors ||
+		       group->caching == BGS_CACHING_STARTED)) {
+		ret = -EBUSY;
+	} else {
+		__atomic_store_n(&group->state, group->state | BGS_GROUP_REMOVED,
+				 __ATOMIC_RELAXED);
+		publish(group);
+	}
+	bgs_spin_unlock(&group->lock);
+	return ret;
+}
+
+void bgs_group_thaw(struct bgs_group *group)
+{
+	bgs_spin_lock(&group->lock);
+	__atomic_store_n(&group->state, group->state & ~BGS_GROUP_REMOVED, __ATOMIC_RELAXED);
+	publish(group);
+	bgs_spin_unlock(&group->lock);
+}
+
+bool bgs_group_try_get(struct bgs_group *group)
+{
+	uint32_t references = __atomic_load_n(&group->references, __ATOMIC_RELAXED);
+
+	/* Ends: a failed turn is another thread's reference taken or put. */
+	while (references)
+		if (__atomic_compare_exchange_n(&group->references, &references, references + 1,
+						true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+void bgs_group_get(struct bgs_group *group)
+{
+	__atomic_fetch_add(&group->references, 1, __ATOMIC_RELAXED);
+}
+
+void bgs_group_put(struct bgs_group *group)
+{
+	/* Acquire and release: whoever frees has seen what every other holder did. */
+	if (__atomic_sub_fetch(&group->references, 1, __ATOMIC_ACQ_REL))
+		return;
+	bgs_index_destroy(&group->index);
+	free(group);
+}
+
+void bgs_group_finish_caching(struct bgs_group *group, int error)
+{
+	bgs_spin_lock(&group->lock);
+	group->cache_error = error;
+	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
+			 __ATOMIC_RELEASE);
+	publish(group);
+	bgs_spin_unlock(&group->lock);
+	BGS_PROBE2(caching, group->logical, error);
+}

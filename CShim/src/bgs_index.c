@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_index.c - the free-space index: life cycle, argument checks, choice of code, trim.
+ *
+ * A region holds four areas: two for nodes, two for bitmaps. One of each kind may be in use or under trim; the
+ * other one is there so that a change of form never has to wait for a trim.
+ */
+#include <sys/mman.h>
+
+#include "bgs_index_internal.h"
+
+static const struct bgs_index_operations *operations = &bgs_index_scalar;
+
+#ifdef __x86_64__
+static bool cpu_has_avx2(void)
+{
+	__builtin_cpu_init();
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+}
+#endif
+
+/* Before main() or at dlopen(): no call can come earlier, and no later one has to ask. */
+static __attribute__((constructor)) void choose_operations(void)
+{
+#ifdef __x86_64__
+	if (cpu_has_avx2())
+		operations = &bgs_index_avx2;
+#endif
+}
+
+void bgs_index_force_scalar(bool scalar)
+{
+	if (scalar)
+		operations = &bgs_index_scalar;
+	else
+		choose_operations();
+}
+
+bool bgs_index_uses_avx2(void)
+{
+	return operations != &bgs_index_scalar;
+}
+
+static size_t pages(size_t bytes)
+{
+	return (bytes + 4095) & ~(size_t)4095;
+}
+
+/* Counts first, then tables and summaries from the top, so that the hot ones share pages; words last. */
+static void lay_out_map(struct bgs_index *ix)
+{
+	size_t words[BGS_INDEX_LEVELS], tables[BGS_INDEX_TABLES];
+	size_t at = BGS_INDEX_CLASSES * sizeof(uint32_t);
+
+	words[0] = ((size_t)ix->sectors + 63) / 64;
+	ix->level_count = 1;
+	while (words[ix->level_count - 1] > 1) {
+		words[ix->level_count] = (words[ix->level_count - 1] + 63) / 64;
+		ix->level_count++;
+	}
+	tables[0] = ((((size_t)ix->sectors + 4095) >> BGS_CHUNK_SHIFT) + 63) / 64;
+	ix->table_count = 1;
+	while (tables[ix->table_count - 1] > 1) {
+		tables[ix->table_count] = (tables[ix->table_count - 1] + 63) / 64;
+		ix->table_count++;
+	}
+	for (unsigned t = ix->table_count; t-- > 0; at += tables[t] * sizeof(struct bgs_table))
+		ix->table_at[t] = (uint32_t)(at / 64);
+	for (unsigned l = ix->level_count; l-- > 0;) {
+		ix->level_at[l] = (uint32_t)(at / 64);
+		at += words[l] * (l ? sizeof(struct bgs_level_word) : sizeof(uint64_t));
+		at = (at + 63) & ~(size_t)63;
+	}
+	ix->map_area_bytes = pages(at);
+	ix->tree_bytes_max = (uint32_t)at;
+	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
+	ix->runs_min = (uint32_t)(at / 22);
+}
+
+int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
+{
+	size_t slack = 64 * BGS_UNIT;
+
+	if (!sectors || sectors > BGS_INDEX_SECTORS_MAX)
+		return -EINVAL;
+	memset(ix, 0, sizeof(*ix));
+	ix->sectors = sectors;
+	lay_out_map(ix);
+	/* Leaves and interior nodes keep apart free lists: each kind may have had its time. */
+	ix->tree_area_bytes = pages(BGS_NEAR_UNITS * BGS_UNIT + 2 * (size_t)ix->tree_bytes_max + slack);
+	ix->region = bgs_index_region_get(2 * (ix->tree_area_bytes + ix->map_area_bytes));
+	if (!ix->region)
+		return -ENOMEM;
+	ix->area = ix->region;
+	ix->color = (uint8_t)(((uintptr_t)ix / 4096 * 7 + (uintptr_t)ix / 64 * 3 +
+			       (uintptr_t)ix->region / 4096 / 5) %
+			      BGS_NEAR_LEAVES);
+	ix->leaf_free = BGS_NONE;
+	ix->node_free = BGS_NONE;
+	ix->unit_next = BGS_NEAR_UNITS;
+	for (unsigned j = 0; j < BGS_INDEX_SLOTS; j++)
+		ix->root.key[j] = BGS_INDEX_PAD;
+	return 0;
+}
+
+void bgs_index_destroy(struct bgs_index *ix)
+{
+	if (ix->region)
+		bgs_index_region_put(ix->region, 2 * (ix->tree_area_bytes + ix->map_area_bytes));
+	memset(ix, 0, sizeof(*ix));
+}
+
+static bool range_ok(const struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	return len && start < ix->sectors && len <= ix->sectors - start;
+}
+
+int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	return range_ok(ix, start, len) ? operations->add(ix, start, len) : -EINVAL;
+}
+
+int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	return range_ok(ix, start, len) ? operations->remove(ix, start, len) : -EINVAL;
+}
+
+bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
+{
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+}
+
+bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			  uint32_t *start_out)
+{
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	return operations->claim_best(ix, len, need, class_limit, start_out);
+}
+
+bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
+			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
+{
+	need = need > len ? need : len;
+	end = end < ix->sectors ? end : ix->sectors;
+	if (!len || need > ix->free_sectors || from >= end || len > end - from)
+		return false;
+	if (align > 1)
+		phase %= align;
+	return operations->claim_from(ix, from, end, len, need, align, phase, start_out);
+}
+
+bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
+				  uint64_t phase, uint32_t *start_out)
+{
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	if (align <= 1)
+		return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+	return operations->claim_best_aligned(ix, len, need, align, phase % align, start_out);
+}
+
+uint32_t bgs_index_largest(const struct bgs_index *ix)
+{
+	return ix->run_count ? operations->largest(ix) : 0;
+}
+
+bool bgs_index_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,
+		    uint32_t *len_out)
+{
+	return from < ix->sectors && operations->next(ix, from, start_out, len_out);
+}
+
+bool bgs_index_is_free(const struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	uint32_t run_start, run_len;
+
+	if (!len)
+		return true;
+	return range_ok(ix, start, len) && operations->next(ix, start, &run_start, &run_len) &&
+	       run_start <= start && run_len - (start - run_start) >= len;
+}
+
+bool bgs_index_any_free(const struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	uint32_t run_start, run_len;
+
+	return len && start < ix->sectors && operations->next(ix, start, &run_start, &run_len) &&
+	       (run_start <= start || run_start - start < len);
+}
+
+size_t bgs_index_bytes(const struct bgs_index *ix)
+{
+	size_t bytes = sizeof(*ix);
+
+	for (unsigned area = 0; area < 4; area++)
+		bytes += ix->touched[area];
+	return bytes;
+}
+
+void bgs_index_convert(struct bgs_index *ix, int form)
+{
+	operations->convert(ix, form);
+}
+
+bool bgs_index_trim_begin(struct bgs_index *ix, struct bgs_index_trim *trim_out)
+{
+	unsigned area;
+
+	if (ix->area_trimmed)
+		return false;
+	for (area = 0; area < 4; area++)
+		if (ix->trim_wanted >> area & 1)
+			break;
+	if (area == 4)
+		return false;
+	ix->trim_wanted &= (uint8_t)~(1u << area);
+	ix->area_trimmed = (uint8_t)(area + 1);
+	trim_out->address = bgs_area_address(ix, area);
+	trim_out->bytes = ix->touched[area];
+	trim_out->done = false;
+	return true;
+}
+
+void bgs_index_trim_run(struct bgs_index_trim *trim)
+{
+	trim->done = madvise(trim->address, trim->bytes, MADV_DONTNEED) == 0;
+}
+
+void bgs_index_trim_end(struct bgs_index *ix, const struct bgs_index_trim *trim)
+{
+	/* An area whose pages could not go still counts, and is cleared by hand before its next use. */
+	if (ix->area_trimmed && trim->done)
+		ix->touched[ix->area_trimmed - 1] = 0;
+	ix->area_trimmed = 0;
+}
+
+void bgs_index_trim(struct bgs_index *ix)
+{
+	struct bgs_index_trim trim;
+
+	/* At most one round an area. */
+	for (unsigned area = 0; area < 4 && bgs_index_trim_begin(ix, &trim); area++) {
+		bgs_index_trim_run(&trim);
+		bgs_index_trim_end(ix, &trim);
+	}
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_index_internal.h - what the sources of the free-space index share.
+ *
+ * The operations are compiled twice, for AVX2 and as plain C, from the same text (bgs_index_ops.h
+ * and what it includes). Both give the same results; bgs_index.c picks one when first used.
+ */
+#ifndef BGS_INDEX_INTERNAL_H
+#define BGS_INDEX_INTERNAL_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "bgs_index.h"
+
+#define BGS_FORM_RUNS 0
+#define BGS_FORM_BITMAP 1
+
+#define BGS_LEAF_RUNS 32
+#define BGS_UNIT 128u
+#define BGS_LEAF_UNITS 2u
+#define BGS_NODE_UNITS 3u
+/* The first page of the node area holds leaves only, rotated by the group's color. */
+#define BGS_NEAR_LEAVES 16u
+#define BGS_NEAR_UNITS 32u
+#define BGS_NONE 0xffffffffu
+#define BGS_PATH_MAX 12
+
+struct bgs_leaf {
+	uint32_t start[BGS_LEAF_RUNS];
+	uint32_t len[BGS_LEAF_RUNS];
+};
+
+_Static_assert(sizeof(struct bgs_leaf) == BGS_LEAF_UNITS * BGS_UNIT, "a leaf is two units");
+_Static_assert(sizeof(struct bgs_index_node) == BGS_NODE_UNITS * BGS_UNIT, "a node is three units");
+_Static_assert(offsetof(struct bgs_index, root) == 64, "the counters fill line 0");
+_Static_assert(sizeof(struct bgs_index) <= 640, "an idle group costs next to nothing");
+
+/* One level of the bitmap's summaries: for 64 words below, which have any bit, which have all. */
+struct bgs_level_word {
+	uint64_t any;
+	uint64_t full;
+};
+
+/* Which of 64 chunks (or of 64 tables below) may hold the start of a run of each class. */
+struct bgs_table {
+	uint64_t where[BGS_INDEX_CLASSES];
+};
+
+#define BGS_CHUNK_SHIFT 12
+
+struct bgs_index_operations {
+	int (*add)(struct bgs_index *, uint32_t, uint32_t);
+	int (*remove)(struct bgs_index *, uint32_t, uint32_t);
+	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, unsigned, uint32_t *);
+	bool (*claim_from)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t,
+			   uint64_t, uint32_t *);
+	bool (*claim_best_aligned)(struct bgs_index *, uint32_t, uint32_t, uint64_t, uint64_t,
+				   uint32_t *);
+	uint32_t (*largest)(const struct bgs_index *);
+	bool (*next)(const struct bgs_index *, uint32_t, uint32_t *, uint32_t *);
+	void (*convert)(struct bgs_index *, int);
+};
+
+extern const struct bgs_index_operations bgs_index_scalar;
+#ifdef __x86_64__
+extern const struct bgs_index_operations bgs_index_avx2;
+#endif
+
+/* Address space of @bytes (a multiple of the page size), zeroed at first touch; NULL: none left. */
+unsigned char *bgs_index_region_get(size_t bytes);
+void bgs_index_region_put(unsigned char *region, size_t bytes);
+
+/* Areas 0 and 1 are for nodes, 2 and 3 for bitmaps: one of each may be under trim while the other is used. */
+static inline unsigned char *bgs_area_address(const struct bgs_index *ix, unsigned area)
+{
+	if (area < 2)
+		return ix->region + area * ix->tree_area_bytes;
+	return ix->region + 2 * ix->tree_area_bytes + (area - 2) * ix->map_area_bytes;
+}
+
+static inline uint64_t *bgs_map_words(const struct bgs_index *ix)
+{
+	return (uint64_t *)(ix->area + (size_t)ix->level_at[0] * 64);
+}
+
+static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, unsigned level)
+{
+	return (struct bgs_level_word *)(ix->area + (size_t)ix->level_at[level] * 64);
+}
+
+static inline struct bgs_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
+{
+	return (struct bgs_table *)(ix->area + (size_t)ix->table_at[level] * 64);
+}
+
+static inline uint32_t *bgs_map_counts(const struct bgs_index *ix)
+{
+	return (uint32_t *)ix->area;
+}
+
+static inline struct bgs_leaf *bgs_leaf_at(const struct bgs_index *ix, uint32_t unit)
+{
+	return (struct bgs_leaf *)(ix->area + (size_t)unit * BGS_UNIT);
+}
+
+static inline struct bgs_index_node *bgs_node_at(const struct bgs_index *ix, uint32_t unit)
+{
+	return (struct bgs_index_node *)(ix->area + (size_t)unit * BGS_UNIT);
+}
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_index_ops.h - the operations over both forms, and changing over between them.
+ *
+ * Included by bgs_index_avx2.c and bgs_index_scalar.c; defines BGS_OPERATIONS, a table of them.
+ * Arguments were checked by bgs_index.c: ranges are not empty and lie inside the group.
+ */
+#include "bgs_index_bits_search.h"
+
+/* Area 0 or 1 of a kind (@first = 0 nodes, 2 bitmaps): the one that is not being trimmed. */
+static unsigned area_pick(struct bgs_index *ix, unsigned first)
+{
+	return ix->area_trimmed == first + 1 ? first + 1 : first;
+}
+
+static void area_touched(struct bgs_index *ix, size_t bytes)
+{
+	bytes = (bytes + 4095) & ~(size_t)4095;
+	if (ix->touched[ix->area_used] < bytes)
+		ix->touched[ix->area_used] = bytes;
+}
+
+/* An area with pages that is no longer used waits for a trim. */
+static void area_leave(struct bgs_index *ix)
+{
+	if (ix->form == BGS_FORM_RUNS)
+		area_touched(ix, ix->leaves_near ? (size_t)ix->unit_next * BGS_UNIT : 0);
+	if (ix->touched[ix->area_used])
+		ix->trim_wanted |= (uint8_t)(1u << ix->area_used);
+}
+
+static void runs_reset(struct bgs_index *ix)
+{
+	ix->form = BGS_FORM_RUNS;
+	ix->area_used = (uint8_t)area_pick(ix, 0);
+	ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+	ix->area = bgs_area_address(ix, ix->area_used);
+	ix->height = 0;
+	ix->leaf_free = BGS_NONE;
+	ix->node_free = BGS_NONE;
+	ix->leaves_near = 0;
+	ix->unit_next = BGS_NEAR_UNITS;
+	ix->tree_bytes = 0;
+	ix->run_count = 0;
+	ix->free_sectors = 0;
+	ix->present[0] = 0;
+	ix->present[1] = 0;
+	node_clear(&ix->root);
+}
+
+static int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len);
+
+static void index_to_bitmap(struct bgs_index *ix)
+{
+	struct bgs_index old = *ix;
+	uint32_t from = 0, start, len;
+
+	area_leave(ix);
+	ix->form = BGS_FORM_BITMAP;
+	ix->area_used = (uint8_t)area_pick(ix, 2);
+	ix->area = bgs_area_address(ix, ix->area_used);
+	ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+	if (ix->touched[ix->area_used])
+		memset(ix->area, 0, ix->map_area_bytes);
+	area_touched(ix, ix->map_area_bytes);
+	while (from < ix->sectors && tree_next(&old, from, &start, &len)) {
+		map_write(ix, start, len, true);
+		map_count(ix, start, len);
+		from = start + len;
+	}
+}
+
+static void index_to_runs(struct bgs_index *ix)
+{
+	struct bgs_index old = *ix;
+	uint32_t from = 0, start, len;
+
+	area_leave(ix);
+	runs_reset(ix);
+	while (from < old.sectors && map_next(&old, from, &start, &len)) {
+		runs_add(ix, start, len);
+		from = start + len;
+	}
+}
+
+static void op_convert(struct bgs_index *ix, int form)
+{
+	if (form == BGS_FORM_BITMAP && ix->form == BGS_FORM_RUNS)
+		index_to_bitmap(ix);
+	/* More runs than the node area is made for cannot go back. */
+	if (form == BGS_FORM_RUNS && ix->form == BGS_FORM_BITMAP && ix->run_count <= 2 * ix->runs_min)
+		index_to_runs(ix);
+}
+
+static inline void index_after_map(struct bgs_index *ix)
+{
+	if (__builtin_expect(ix->run_count < ix->runs_min, 0))
+		index_to_runs(ix);
+}
+
+static __attribute__((noinline)) void runs_make_room(struct bgs_index *ix, struct tree_path *path,
+						     unsigned at)
+{
+	if (ix->height == 0) {
+		/* The area may be under trim, or have been left: choose anew. */
+		ix->area_used = (uint8_t)area_pick(ix, 0);
+		ix->area = bgs_area_address(ix, ix->area_used);
+		ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+	}
+	tree_make_room(ix, path, at);
+	area_touched(ix, (size_t)ix->unit_next * BGS_UNIT);
+}
+
+/* The run after the gap that was just filled is the first of the next leaf: take it out, and it joins. */
+static __attribute__((noinline)) uint32_t runs_take(struct bgs_index *ix, uint32_t start)
+{
+	struct tree_path path;
+	struct bgs_leaf *leaf;
+	uint32_t len;
+
+	tree_descend(ix, start, &path, &leaf);
+	len = leaf->len[0];
+	tree_cut_at(ix, &path, ix->height, leaf->start, leaf->len, BGS_LEAF_RUNS, 0, start, len);
+	return len;
+}
+
+static int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	for (;;) {
+		struct tree_path path;
+		struct bgs_leaf *leaf;
+		unsigned at;
+		int result;
+
+		if (ix->height == 0) {
+			result = tree_add_at(ix, &path, 0, ix->root.key, ix->root.child,
+					     BGS_INDEX_SLOTS, BGS_INDEX_PAD, start, len, &at);
+		} else {
+			uint32_t bound = tree_descend(ix, start, &path, &leaf);
+
+			result = tree_add_at(ix, &path, ix->height, leaf->start, leaf->len,
+					     BGS_LEAF_RUNS, bound, start, len, &at);
+		}
+		if (__builtin_expect(result == 0 || result == -EEXIST, 1))
+			return result;
+		if (result == -EXDEV)
+			len += runs_take(ix, start + len);
+		else
+			runs_make_room(ix, &path, at);
+	}
+}
+
+static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	int result;
+
+	if (ix->form == BGS_FORM_BITMAP) {
+		result = map_add(ix, start, len);
+		index_after_map(ix);
+		return result;
+	}
+	result = runs_add(ix, start, len);
+	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
+		index_to_bitmap(ix);
+	return result;
+}
+
+static int runs_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	for (;;) {
+		struct tree_path path;
+		struct bgs_leaf *leaf;
+		uint32_t *starts = ix->root.key, *lens = ix->root.child;
+		unsigned n = BGS_INDEX_SLOTS, at;
+		int result;
+
+		if (ix->height) {
+			tree_descend(ix, start, &path, &leaf);
+			starts = leaf->start;
+			lens = leaf->len;
+			n = BGS_LEAF_RUNS;
+		}
+		at = vec_count_le(starts, n, start);
+		if (!at || starts[at - 1] + lens[at - 1] < start + len)
+			return -ENOENT;
+		if (ix->height)
+			result = tree_cut_at(ix, &path, ix->height, starts, lens, BGS_LEAF_RUNS,
+					     at - 1, start, len);
+		else
+			result = tree_cut_at(ix, &path, 0, starts, lens, BGS_INDEX_SLOTS, at - 1,
+					     start, len);
+		if (result == 0)
+			return 0;
+		runs_make_room(ix, &path, at);
+	}
+}
+
+static int op_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	int result;
+
+	if (ix->form == BGS_FORM_BITMAP) {
+		result = map_remove(ix, start, len);
+		index_after_map(ix);
+		return result;
+	}
+	result = runs_remove(ix, start, len);
+	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
+		index_to_bitmap(ix);
+	return result;
+}
+
+static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			  uint32_t *start_out)
+{
+	if (ix->form == BGS_FORM_BITMAP) {
+		struct index_wish wish = { 0, ix->sectors, len, need, 1, 0, class_limit };
+		bool claimed = map_claim_wish(ix, &wish, start_out);
+
+		index_after_map(ix);
+		return claimed;
+	}
+	return tree_claim_best(ix, len, need, class_limit, start_out);
+}
+
+static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
+			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
+{
+	struct index_wish wish = { from, end, len, need, align, phase, BGS_INDEX_CLASSES - 1 };
+	uint32_t at;
+
+	if (ix->form == BGS_FORM_BITMAP ? !map_find_from(ix, &wish, &at) :
+					  !tree_find_from(ix, &wish, &at))
+		return false;
+	op_remove(ix, at, len);
+	*start_out = at;
+	return true;
+}
+
+static bool op_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
+				  uint64_t phase, uint32_t *start_out)
+{
+	struct index_wish wish = { 0, ix->sectors, len, need, align, phase,
+				   BGS_INDEX_CLASSES - 1 };
+	uint32_t at;
+
+	if (ix->form == BGS_FORM_BITMAP) {
+		bool claimed = map_claim_wish(ix, &wish, start_out);
+
+		index_after_map(ix);
+		return claimed;
+	}
+	if (!tree_find_aligned(ix, &wish, &at))
+		return false;
+	op_remove(ix, at, len);
+	*start_out = at;
+	return true;
+}
+
+static uint32_t op_largest(const struct bgs_index *ix)
+{
+	return ix->form == BGS_FORM_BITMAP ? map_largest(ix) : tree_largest(ix);
+}
+
+static bool op_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,
+		    uint32_t *len_out)
+{
+	return ix->form == BGS_FORM_BITMAP ? map_next(ix, from, start_out, len_out) :
+					     tree_next(ix, from, start_out, len_out);
+}
+
+const struct bgs_index_operations BGS_OPERATIONS = {
+	.add = op_add,
+	.remove = op_remove,
+	.claim_best = op_claim_best,
+	.claim_from = op_claim_from,
+	.claim_best_aligned = op_claim_best_aligned,
+	.largest = op_largest,
+	.next = op_next,
+	.convert = op_convert,
+};

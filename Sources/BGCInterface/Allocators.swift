@@ -1,0 +1,191 @@
+//===-- Allocators.swift - bg_allocator_*, claims and give-backs ---------------------------------===//
+// A struct bg_allocator is the shim's allocator; the Swift object around it is retained once by
+// bg_allocator_create() (or owned by a file system) and reached only off the usual path.
+
+import BGAllocation
+public import CBlockGroups
+
+/// The hooks of a C caller as a source of groups.
+@safe
+private final class HookSource: BlockGroupSource {
+    let hooks: bg_allocator_options
+
+    init(_ hooks: bg_allocator_options) {
+        unsafe self.hooks = hooks
+    }
+
+    func cacheFreeSpace(of group: BlockGroup) throws(AllocationError) {
+        guard let hook = unsafe hooks.cache_group else { return }
+        try check(unsafe hook(hooks.context, group.reference.opaque))
+    }
+
+    func allocateChunk(
+        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
+    ) throws(AllocationError) {
+        guard let hook = unsafe hooks.allocate_chunk else { throw AllocationError(.noSpace) }
+        let handle = AllocatorHandle(allocator)
+        try check(unsafe hook(hooks.context, handle.opaque, flags.rawValue, length))
+    }
+
+    func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? { nil }
+}
+
+@c @implementation
+public func bg_allocator_create(
+    _ options: UnsafePointer<bg_allocator_options>?,
+    _ allocator_out: UnsafeMutablePointer<OpaquePointer?>?
+) -> CInt {
+    guard let out = unsafe allocator_out else { return refuseArgument("allocator_out is NULL") }
+    var wanted = unsafe bg_allocator_options()
+    if let options = unsafe options {
+        guard unsafe Int(options.pointee.size) == MemoryLayout<bg_allocator_options>.size else {
+            return refuseArgument("bg_allocator_options::size is wrong")
+        }
+        unsafe wanted = options.pointee
+    }
+    guard unsafe wanted.flags & ~UInt32(BG_ALLOCATOR_NO_MAGAZINES) == 0, unsafe wanted.reserved == 0
+    else { return refuseArgument("unknown flags, or reserved bytes that are not 0") }
+    return returnCode { () throws(AllocationError) in
+        let hasHooks = unsafe wanted.cache_group != nil || wanted.allocate_chunk != nil
+        let sectorSize = unsafe wanted.sector_size
+        let allocator = try unsafe Allocator(
+            sectorSize: sectorSize == 0 ? 4096 : UInt64(sectorSize),
+            magazines: wanted.flags & UInt32(BG_ALLOCATOR_NO_MAGAZINES) == 0,
+            source: hasHooks ? HookSource(wanted) : nil,
+            cachesLazily: wanted.cache_group != nil,
+            allocatesChunks: wanted.allocate_chunk != nil)
+        _ = unsafe Unmanaged.passRetained(allocator)
+        unsafe out.pointee = AllocatorHandle(allocator).opaque
+    }
+}
+
+@c @implementation
+public func bg_allocator_destroy(_ allocator: OpaquePointer?) {
+    guard let allocator = unsafe allocator else { return }
+    unsafe Unmanaged.passUnretained(AllocatorHandle(opaque: allocator).allocator).release()
+}
+
+@c @implementation
+public func bg_allocator_add_group(
+    _ allocator: OpaquePointer?, _ logical: UInt64, _ length: UInt64, _ flags: UInt64
+) -> CInt {
+    guard let allocator = unsafe allocator else { return refuseArgument("allocator is NULL") }
+    return returnCode { () throws(AllocationError) in
+        try unsafe AllocatorHandle(opaque: allocator).allocator.addGroup(
+            logical: logical, length: length, flags: BlockGroupFlags(rawValue: flags))
+    }
+}
+
+@c @implementation
+public func bg_allocator_remove_group(_ allocator: OpaquePointer?, _ logical: UInt64) -> CInt {
+    guard let allocator = unsafe allocator else { return refuseArgument("allocator is NULL") }
+    return returnCode { () throws(AllocationError) in
+        try unsafe AllocatorHandle(opaque: allocator).allocator.removeGroup(logical: logical)
+    }
+}
+
+/// Whether flags name a type and at most one profile, in a few instructions: see
+/// BlockGroupFlags.isValidForClaim.
+@inline(__always)
+private func isClaimable(_ flags: UInt64) -> Bool {
+    let profiles = flags & 0x7f8
+    // Types 1, 2, 4 and 5 (data and metadata mixed), as a set of bits.
+    return flags & ~UInt64(0x7ff) == 0 && (0x36 >> (flags & 7)) & 1 == 1
+        && profiles & (profiles &- 1) == 0
+}
+
+@c @implementation
+public func bg_claim(
+    _ allocator: OpaquePointer?, _ options: UnsafePointer<bg_claim_options>?,
+    _ extent_out: UnsafeMutablePointer<bg_extent>?
+) -> CInt {
+    guard let allocator = unsafe allocator, let options = unsafe options,
+        let out = unsafe extent_out
+    else { return refuseArgument("a pointer is NULL") }
+    let wishes = unsafe options.pointee.length_min | options.pointee.empty_size
+        | options.pointee.alignment | options.pointee.hint | options.pointee.search_start
+        | options.pointee.search_end | options.pointee.exclude_start
+        | options.pointee.exclude_length
+    if wishes == 0, unsafe options.pointee.reserved == 0,
+        unsafe Int(options.pointee.size) == MemoryLayout<bg_claim_options>.size,
+        unsafe isClaimable(options.pointee.flags)
+    {
+        var logical: UInt64 = 0
+        let length = unsafe options.pointee.length
+        let handle = unsafe AllocatorHandle(opaque: allocator)
+        if unsafe handle.claimAnywhere(
+            flags: options.pointee.flags, length: length, logical: &logical) == 0
+        {
+            unsafe out.pointee.logical = logical
+            unsafe out.pointee.length = length
+            return 0
+        }
+    }
+    return unsafe claimWithWishes(allocator, options, out)
+}
+
+/// The claims that are not the usual one, and those that the usual path could not serve.
+@inline(never)
+private func claimWithWishes(
+    _ allocator: OpaquePointer, _ options: UnsafePointer<bg_claim_options>,
+    _ out: UnsafeMutablePointer<bg_extent>
+) -> CInt {
+    guard let request = unsafe ClaimRequest(options) else {
+        return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
+    }
+    return returnCode { () throws(AllocationError) in
+        let extent = try unsafe AllocatorHandle(opaque: allocator).allocator.claimExtent(request)
+        unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
+    }
+}
+
+extension ClaimRequest {
+    /// nil: the size is wrong, or reserved bytes are not 0.
+    init?(_ options: UnsafePointer<bg_claim_options>) {
+        let wanted = unsafe options.pointee
+        guard Int(wanted.size) == MemoryLayout<bg_claim_options>.size, wanted.reserved == 0 else {
+            return nil
+        }
+        self.init(length: wanted.length, flags: BlockGroupFlags(rawValue: wanted.flags))
+        lengthMin = wanted.length_min
+        emptySize = wanted.empty_size
+        alignment = wanted.alignment
+        hint = wanted.hint == 0 ? nil : wanted.hint
+        searchStart = wanted.search_start
+        searchEnd = wanted.search_end
+        excludeStart = wanted.exclude_start
+        excludeLength = wanted.exclude_length
+    }
+}
+
+@c @implementation
+public func bg_give_back(
+    _ allocator: OpaquePointer?, _ extent: UnsafePointer<bg_extent>?
+) -> CInt {
+    guard let allocator = unsafe allocator, let extent = unsafe extent else {
+        return refuseArgument("a pointer is NULL")
+    }
+    return unsafe returnCode(
+        AllocatorHandle(opaque: allocator).giveBack(extent.pointee.logical, extent.pointee.length))
+}
+
+@c @implementation
+public func bg_explain(
+    _ allocator: OpaquePointer?, _ options: UnsafePointer<bg_claim_options>?,
+    _ text: UnsafeMutablePointer<CChar>?, _ size: Int
+) -> CInt {
+    guard let allocator = unsafe allocator, let options = unsafe options,
+        unsafe text != nil || size == 0
+    else { return refuseArgument("a pointer is NULL") }
+    guard let request = unsafe ClaimRequest(options) else {
+        return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
+    }
+    var length = 0
+    let result = returnCode { () throws(AllocationError) in
+        var buffer = unsafe TextBuffer(UnsafeMutableBufferPointer(start: text, count: size))
+        try unsafe AllocatorHandle(opaque: allocator).allocator.explain(request, into: &buffer)
+        buffer.finish()
+        length = buffer.length
+    }
+    return result == 0 ? CInt(clamping: length) : result
+}

@@ -1,0 +1,62 @@
+//===-- Filesystems.swift - bg_fs_* --------------------------------------------------------------===//
+// A struct bg_fs is a Filesystem, retained once by bg_fs_open().
+
+import BGAllocation
+import BGDiskFormat
+import BlockGroups
+import CBlockGroups
+
+private func filesystem(_ fs: OpaquePointer) -> Filesystem {
+    unsafe Unmanaged<Filesystem>.fromOpaque(UnsafeRawPointer(fs)).takeUnretainedValue()
+}
+
+@c @implementation
+public func bg_fs_open(
+    _ paths: UnsafePointer<UnsafePointer<CChar>?>?, _ path_count: Int, _ flags: UInt32,
+    _ fs_out: UnsafeMutablePointer<OpaquePointer?>?
+) -> CInt {
+    guard let paths = unsafe paths, let out = unsafe fs_out, path_count > 0 else {
+        return refuseArgument("a pointer is NULL, or there is no path")
+    }
+    guard flags & ~UInt32(BG_OPEN_READ_ONLY | BG_OPEN_EXTENT_TREE) == 0 else {
+        return refuseArgument("unknown flags")
+    }
+    var names: [String] = []
+    for index in 0..<path_count {
+        guard let path = unsafe paths[index] else { return refuseArgument("a path is NULL") }
+        unsafe names.append(String(cString: path))
+    }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        let opened = try Filesystem(
+            paths: names,
+            readOnly: flags & UInt32(BG_OPEN_READ_ONLY) != 0,
+            freeSpace: flags & UInt32(BG_OPEN_EXTENT_TREE) != 0 ? .extentTree : .automatic)
+        unsafe out.pointee = OpaquePointer(Unmanaged.passRetained(opened).toOpaque())
+    }
+}
+
+@c @implementation
+public func bg_fs_close(_ fs: OpaquePointer?) -> CInt {
+    guard let fs = unsafe fs else { return 0 }
+    unsafe Unmanaged<Filesystem>.fromOpaque(UnsafeRawPointer(fs)).release()
+    return 0
+}
+
+@c @implementation
+public func bg_fs_allocator(_ fs: OpaquePointer?) -> OpaquePointer? {
+    guard let fs = unsafe fs else { return nil }
+    return unsafe AllocatorHandle(filesystem(fs).allocator).opaque
+}
+
+@c @implementation
+public func bg_fs_pread(
+    _ fs: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ length: Int, _ logical: UInt64
+) -> CInt {
+    guard let fs = unsafe fs, unsafe buffer != nil || length == 0, length >= 0 else {
+        return refuseArgument("a pointer is NULL, or the length is absurd")
+    }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        try unsafe filesystem(fs).read(
+            logical: logical, into: UnsafeMutableRawBufferPointer(start: buffer, count: length))
+    }
+}

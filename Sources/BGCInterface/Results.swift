@@ -1,0 +1,59 @@
+//===-- Results.swift - from Swift's errors to a C caller's errno --------------------------------===//
+// Every entry point checks its pointers, borrows the handle, calls, and translates here. What went
+// wrong is kept in words for bg_strerror().
+
+import BGAllocation
+import BGDiskFormat
+import BlockGroups
+import CBlockGroups
+
+/// An argument that no handle could make sense of.
+func refuseArgument(_ what: StaticString) -> CInt {
+    ErrorText.set { $0.append(what) }
+    return AllocationError(.invalidArgument).returnCode
+}
+
+/// Passes 0 or a negative errno on, with its words kept.
+@inline(__always)
+func returnCode(_ result: CInt) -> CInt {
+    if result < 0 { keepText(AllocationError(result: result)) }
+    return result
+}
+
+/// Runs a body that throws an allocator's error.
+@inline(__always)
+func returnCode(_ body: () throws(AllocationError) -> Void) -> CInt {
+    do throws(AllocationError) {
+        try body()
+        return 0
+    } catch {
+        keepText(error)
+        return error.returnCode
+    }
+}
+
+/// Runs a body that throws a file system's error.
+func filesystemReturnCode(_ body: () throws(FilesystemError) -> Void) -> CInt {
+    do throws(FilesystemError) {
+        try body()
+        return 0
+    } catch {
+        var bytes: [UInt8] = []
+        error.append(to: &bytes)
+        ErrorText.set { for byte in bytes { $0.append(byte: byte) } }
+        return -error.errno
+    }
+}
+
+private func keepText(_ error: AllocationError) {
+    ErrorText.set { $0.append(error.text) }
+}
+
+extension AllocationError {
+    var returnCode: CInt { -errno }
+}
+
+@c @implementation
+public func bg_strerror(_ fs: OpaquePointer?) -> UnsafePointer<CChar>? {
+    unsafe ErrorText.pointer
+}

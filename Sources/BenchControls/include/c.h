@@ -1,1 +1,0 @@
-int bench_c(void);

@@ -1,0 +1,94 @@
+//===-- RefereeTests.swift - our free space against btrfs-progs and the kernel -----------------===//
+// Runs Tests/Referee/referee.py on the bgctl of this build: images made by mkfs.btrfs and aged by the
+// kernel, whose free space must be the same list by bgctl from the free-space tree, by bgctl from the
+// extent tree, and by btrfs inspect-internal dump-tree.
+//
+// Covered here: the short list of images; `make referee` tries every one. BG_REFEREE=full does too.
+// Without mkfs.btrfs, or python3, the test is skipped; without root or loop mounts the images that
+// only the kernel can age are skipped by a test of their own, and the rest still run.
+// Replay: BG_SEED=n, the seed that the script prints.
+//===-------------------------------------------------------------------------------------------===//
+
+import Foundation
+import Testing
+
+/// The referee's script and what it needs.
+private enum Referee {
+    static let script = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent("Referee/referee.py").path
+
+    /// bgctl lies beside the test bundle's executable, which is this process.
+    static let bgctl: String? = {
+        guard let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        else { return nil }
+        let path = URL(fileURLWithPath: own).deletingLastPathComponent()
+            .appendingPathComponent("bgctl").path
+        return FileManager.default.isExecutableFile(atPath: path) ? path : nil
+    }()
+
+    /// Why no image can be made here; nil when they can.
+    static let whyNoImages: String? = {
+        for tool in ["python3", "mkfs.btrfs", "btrfs"] where find(tool) == nil {
+            return "\(tool) is not installed"
+        }
+        return bgctl == nil ? "bgctl was not built beside the tests" : nil
+    }()
+
+    /// Why the kernel cannot age images here (not root, no loop mounts); nil when it can.
+    static let whyNoMounts: String? = {
+        if let whyNoImages { return whyNoImages }
+        guard let result = try? run(["--why-skip"]) else { return "the referee does not start" }
+        let text = result.output.trimmingCharacters(in: .whitespacesAndNewlines)
+        return text.isEmpty ? nil : text
+    }()
+
+    static func find(_ tool: String) -> String? {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return (path.split(separator: ":").map(String.init) + ["/usr/sbin", "/sbin"])
+            .map { "\($0)/\(tool)" }
+            .first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+
+    /// Runs the script to its end; standard output and error together.
+    static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: find("python3") ?? "/usr/bin/python3")
+        process.arguments = [script] + arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        try process.run()
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+    }
+
+    static func judge(_ arguments: [String]) throws -> (status: Int32, output: String) {
+        let full = ProcessInfo.processInfo.environment["BG_REFEREE"] == "full"
+        return try run(["--bgctl", bgctl ?? "bgctl"] + (full ? [] : ["--quick"]) + arguments)
+    }
+}
+
+@Suite("Free space, judged by btrfs-progs and the kernel", .serialized)
+struct RefereeTests {
+    @Test(
+        .enabled(if: Referee.whyNoImages == nil, Comment(rawValue: Referee.whyNoImages ?? "")),
+        .timeLimit(.minutes(10))
+    )
+    func imagesFromMkfsReadAsBtrfsProgsReadsThem() throws {
+        let result = try Referee.judge(["--only", "^(?!aged|full|huge|large)"])
+        if result.status == 0 { print(result.output, terminator: "") }
+        #expect(result.status == 0, "\(result.output)")
+    }
+
+    @Test(
+        .enabled(if: Referee.whyNoMounts == nil, Comment(rawValue: Referee.whyNoMounts ?? "")),
+        .timeLimit(.minutes(10))
+    )
+    func imagesAgedByTheKernelReadAsBtrfsProgsReadsThem() throws {
+        let result = try Referee.judge(["--only", "^(aged|full|huge|large)"])
+        if result.status == 0 { print(result.output, terminator: "") }
+        #expect(result.status == 0, "\(result.output)")
+    }
+}
