@@ -39,6 +39,7 @@ package final class TreeReader {
         }
         let mirrorCount = try source.mirrorCount(logical: expected.logical)
         var failure: FilesystemError?
+        var badMirrors = 0
         var bytes = [UInt8](repeating: 0, count: geometry.nodeSize)
         for mirror in 0..<mirrorCount {
             do throws(FilesystemError) {
@@ -46,17 +47,27 @@ package final class TreeReader {
                 let block = TreeBlock(logical: expected.logical, bytes: bytes)
                 try block.checkContents(geometry, expected)
                 try block.check(against: expected)
-                if mirror > 0 {
-                    source.noteCorrectedBlock(logical: expected.logical, badMirrors: mirror)
+                if badMirrors > 0 {
+                    source.noteCorrectedBlock(logical: expected.logical, badMirrors: badMirrors)
                 }
                 return block
             } catch {
-                // A copy that was there but wrong says more than one that could not be read.
-                if failure == nil || (failure!.code == .io && error.code == .corrupt) {
-                    failure = error
-                }
+                // A copy on a device that is not there is not a bad one.
+                badMirrors += error.code == .missingDevice ? 0 : 1
+                failure = Self.moreTelling(failure, error)
             }
         }
-        throw failure ?? expected.corrupt("has no copy")
+        throw (failure ?? expected.corrupt("has no copy"))
+            .located(root: expected.treeID, logical: expected.logical)
+    }
+
+    /// What was wrong with a copy that could be read says more than that another could not be;
+    /// otherwise the first error stands.
+    private static func moreTelling(
+        _ first: FilesystemError?,
+        _ next: FilesystemError
+    ) -> FilesystemError {
+        guard let first, first.code == .corrupt || next.code != .corrupt else { return next }
+        return first
     }
 }

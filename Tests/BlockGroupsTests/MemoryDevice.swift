@@ -10,12 +10,14 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     var bytes: [UInt8]
     /// Bytes read since the count was last set to 0.
     var readBytes = 0
+    /// Where reads began, while this is not nil.
+    var readPlaces: Set<Int>?
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
 
     /// The whole of an image's first device.
     convenience init(_ image: MkfsImage) throws {
-        self.init([UInt8](try Data(contentsOf: URL(fileURLWithPath: image.paths[0]))))
+        self.init(try readFile(image.paths[0]))
     }
 
     var byteCount: UInt64 { UInt64(bytes.count) }
@@ -27,6 +29,7 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
         try checkRange(physical: physical, length: buffer.count)
         readBytes += buffer.count
         let start = Int(physical)
+        readPlaces?.insert(start)
         bytes.withUnsafeBytes { all in
             buffer.copyMemory(
                 from: UnsafeRawBufferPointer(rebasing: all[start..<start + buffer.count])
@@ -77,6 +80,36 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
             bytes[offset + index] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
         }
     }
+}
+
+/// An image file whose reads are counted.
+final class CountingDevice: BlockDevice, @unchecked Sendable {
+    private let file: FileDevice
+    private(set) var readCount = 0
+    private(set) var readBytes = 0
+
+    init(_ image: MkfsImage) throws {
+        file = try image.paths[0].withCString { path throws(FilesystemError) in
+            try FileDevice(path: path, writable: false)
+        }
+    }
+
+    var byteCount: UInt64 { file.byteCount }
+
+    func read(
+        physical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
+    ) throws(FilesystemError) {
+        readCount += 1
+        readBytes += buffer.count
+        try file.read(physical: physical, into: buffer)
+    }
+
+    func write(physical: UInt64, from buffer: UnsafeRawBufferPointer) throws(FilesystemError) {
+        throw FilesystemError(.readOnly, "counting device", "is only read")
+    }
+
+    func flush() throws(FilesystemError) {}
 }
 
 struct TreeBlockPlace {

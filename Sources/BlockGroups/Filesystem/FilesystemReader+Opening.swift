@@ -9,9 +9,21 @@ import BGDevices
 import BGDiskFormat
 import BGTrees
 
+/// More devices than any file system has; each one costs a search for every other.
+private let devicesMax: UInt64 = 16384
+
 /// Adds every chunk of the chunk tree to the volume, and compares its devices.
 func loadChunks(_ reader: TreeReader, into volume: Volume) throws(FilesystemError) {
     let superBlock = volume.superBlock
+    guard superBlock.deviceCount <= devicesMax else {
+        throw FilesystemError(
+            .unsupported,
+            "super block",
+            "% devices, at most %",
+            superBlock.deviceCount,
+            devicesMax
+        )
+    }
     let root = TreeRoot(
         treeID: ObjectID.chunkTree,
         logical: superBlock.chunkRoot,
@@ -28,6 +40,14 @@ func loadChunks(_ reader: TreeReader, into volume: Volume) throws(FilesystemErro
                 switch key.type {
                 case .deviceItem:
                     deviceCount += 1
+                    guard deviceCount <= superBlock.deviceCount else {
+                        throw FilesystemError(
+                            .corrupt,
+                            "chunk tree",
+                            "describes more than the super block's % devices",
+                            superBlock.deviceCount
+                        )
+                    }
                     try volume.addDevice(DeviceItem(key: key, data))
                 case .chunkItem:
                     try volume.addChunk(ChunkItem(key: key, data, superBlock.limits))
