@@ -4,17 +4,25 @@
  * size class, read and written with atomics, without a lock.
  *
  * Shape. A block covers 16 groups: for each size class a 16-bit word with one bit
- * a group, and a summary with one bit a class. A node covers 64 blocks the same
- * way. Blocks are small so that threads that keep to different groups write
+ * a group. A node covers 64 blocks: for each class a word with one bit a block, and
+ * a summary with one bit a class. Blocks are small so that threads that keep to different groups write
  * different cache lines.
+ *
+ * Steps. A class from 16 sectors on is cut into 8 steps, each one length as far as
+ * 127 sectors: a byte for each class and group has a bit for each step that a run
+ * is in. With them a claim finds a run of just its length, wherever it is, and not
+ * only one of its class; that alone halves the number of free runs that an aged
+ * allocator is left with (NOTES.md).
  *
  * Truth. The directory is a hint; the truth is in a group's index under its
  * free-space lock. What holds:
  *   1. A group's bits in its block are exact whenever its lock is free: they are
  *      changed under that lock (bgs_group.c), by the group's holder only.
- *   2. A summary bit or a node bit may be set with nothing below it, for as long
+ *   2. A node's bit or summary bit may be set with nothing below it, for as long
  *      as nobody searched there: a search that finds it empty clears it.
- *   3. A set bit below is never missed above for longer than the call that set it.
+ *   3. A step bit is set with every run that comes and cleared with every run that
+ *      goes, although another one may be there still: it may lie both ways.
+ *   4. A set bit below is never missed above for longer than the call that set it.
  *      Setters write below, then read above; clearers write above, then read
  *      below and set it again if they must; all four are sequentially consistent.
  *
@@ -46,8 +54,6 @@ struct bgs_group;
 #define BGS_SUMMARY_WORDS (BGS_INDEX_CLASSES / 64)
 
 struct bgs_block {
-	/* Bit c: bits[c] may be non-zero. */
-	uint64_t summary[BGS_SUMMARY_WORDS];
 	/* Number of this block in its directory; never changes. */
 	uint32_t number;
 	/* Slots given up and free to be used again; under BGS_MUTEX_GROUPS. */
@@ -55,11 +61,13 @@ struct bgs_block {
 	uint16_t pad0;
 	/* The node above; never changes. */
 	struct bgs_node *node;
-	char pad[BGS_CACHE_LINE - 8 * BGS_SUMMARY_WORDS - 16];
+	char pad[BGS_CACHE_LINE - 16];
 	/* Bit s of bits[c]: the group in slot s has a run of class c. */
 	uint16_t bits[BGS_INDEX_CLASSES];
 	/* RCU: written under BGS_MUTEX_GROUPS. NULL: no group. */
 	struct bgs_group *groups[BGS_BLOCK_GROUPS];
+	/* Bit t of steps[c][s]: the group in slot s may have a run in step t of class c. */
+	uint8_t steps[BGS_INDEX_CLASSES][BGS_BLOCK_GROUPS];
 };
 
 struct bgs_node {
@@ -111,6 +119,36 @@ void bgs_directory_unlink(struct bgs_block *block, unsigned slot);
 void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *block,
 			     unsigned slot);
 
+/* Lengths from here on have steps, sectors; shorter ones have a class of their own. */
+#define BGS_STEPS_FROM 16
+#define BGS_STEPS 8
+
+/* The step of a length in its class; 0 where the class is one length or open-ended. */
+static inline unsigned bgs_step_of(uint32_t sectors)
+{
+	unsigned shift;
+
+	if (sectors < BGS_STEPS_FROM || sectors >= BGS_INDEX_OPEN_CLASS)
+		return 0;
+	/* The class is 1 << shift lengths wide. */
+	shift = 28u - (unsigned)__builtin_clz(sectors);
+	sectors &= (1u << shift) - 1;
+	return shift <= 3 ? sectors : sectors >> (shift - 3);
+}
+
+/* Note that a run of this length came or went. The group's free-space lock held. */
+static inline void bgs_block_note(struct bgs_block *block, unsigned slot, uint32_t sectors,
+				  bool came)
+{
+	uint8_t *steps, bit;
+
+	if (sectors < BGS_STEPS_FROM)
+		return;
+	steps = &block->steps[bgs_class_of(sectors)][slot];
+	bit = (uint8_t)(1u << bgs_step_of(sectors));
+	__atomic_store_n(steps, came ? *steps | bit : *steps & ~bit, __ATOMIC_RELAXED);
+}
+
 /* Set or clear a group's bit for a class. The group's free-space lock held. */
 void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class);
 void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class);
@@ -133,14 +171,31 @@ static inline bool bgs_directory_all(const struct bgs_directory *directory,
 	return count != 0;
 }
 
+/* Where in the order of lengths a search is: a class, and a step in it. */
+struct bgs_fit {
+	unsigned size_class;
+	unsigned step;
+	/* The class that the request is in: there only what has the step counts. */
+	unsigned floor_class;
+};
+
+static inline struct bgs_fit bgs_fit_of(uint32_t need)
+{
+	struct bgs_fit fit = {.size_class = bgs_class_of(need), .step = bgs_step_of(need)};
+
+	/* A class of one length holds what is in it; so does the open-ended one as far as we know. */
+	fit.floor_class = need < BGS_STEPS_FROM ? BGS_INDEX_CLASSES : fit.size_class;
+	return fit;
+}
+
 /*
- * The group with the tightest class at or above *size_class in a range; lowest
- * slot first. Inside a read section. Sets *size_class to the class found.
+ * The group with the tightest run at or above a fit, in a range; lowest slot first
+ * among equals. Inside a read section. Sets *fit to what was found.
  *
  * Return: the group, or NULL when the range has none.
  */
 struct bgs_group *bgs_directory_find(struct bgs_directory *directory,
-				     const struct bgs_range *range, unsigned *size_class);
+				     const struct bgs_range *range, struct bgs_fit *fit);
 
 /* The home range of the calling thread. false: as bgs_directory_all(). */
 bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,

@@ -263,32 +263,32 @@ struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position
 }
 
 /*
- * Claim in a range of a directory. The class that `need` is in may have a run that
- * holds it: one group is tried for that. From the class on all of whose runs hold
- * it, only a stale hint can disappoint. *class_out: the class it was found under.
+ * Claim in a range of a directory. What is found under the step of the request
+ * itself may still be too short; from the next step on only a stale hint can
+ * disappoint. *class_out: the class it was found under.
  */
 static struct bgs_group *claim_in_range(struct bgs_space *space, const struct bgs_range *range,
 					uint32_t sectors, uint32_t need, unsigned *class_out,
 					uint64_t *sector_out)
 {
-	unsigned fit = bgs_class_fit(need);
-	unsigned size_class = bgs_class_of(need);
+	struct bgs_fit fit = bgs_fit_of(need);
 	unsigned turn;
 
 	for (turn = 0; turn < STALE_MAX; turn++) {
-		struct bgs_group *group;
+		struct bgs_group *group = bgs_directory_find(&space->directory, range, &fit);
 
-		if (size_class >= BGS_INDEX_CLASSES)
-			return NULL;
-		group = bgs_directory_find(&space->directory, range, &size_class);
 		if (!group)
 			return NULL;
-		if (bgs_group_claim_class(group, sectors, need, size_class, sector_out) == 0) {
-			*class_out = size_class;
+		if (bgs_group_claim_class(group, sectors, need, fit.size_class, sector_out) == 0) {
+			*class_out = fit.size_class;
 			return group;
 		}
-		if (size_class < fit)
-			size_class = fit;
+		if (++fit.step >= BGS_STEPS) {
+			fit.size_class++;
+			fit.step = 0;
+		}
+		if (fit.size_class >= BGS_INDEX_CLASSES)
+			return NULL;
 	}
 	return NULL;
 }

@@ -42,6 +42,29 @@ static inline void publish(struct bgs_group *group)
 	}
 }
 
+/* Tell the directory's steps what an add did: its neighbours went, the merged run came. */
+static inline void note_added(struct bgs_group *group, uint32_t start, uint32_t length)
+{
+	uint32_t run, run_length;
+
+	if (!bgs_index_next(&group->index, start, &run, &run_length))
+		return;
+	bgs_block_note(group->block, group->slot, start - run, false);
+	bgs_block_note(group->block, group->slot, run + run_length - (start + length), false);
+	bgs_block_note(group->block, group->slot, run_length, true);
+}
+
+/* The same for a claim from the start of a run. */
+static inline void note_claimed(struct bgs_group *group, uint32_t start, uint32_t length)
+{
+	uint32_t run, rest;
+
+	if (!bgs_index_next(&group->index, start + length, &run, &rest) || run != start + length)
+		rest = 0;
+	bgs_block_note(group->block, group->slot, length + rest, false);
+	bgs_block_note(group->block, group->slot, rest, true);
+}
+
 void bgs_group_publish_locked(struct bgs_group *group)
 {
 	BGS_ASSERT_HELD(&group->lock);
@@ -59,6 +82,7 @@ static void return_bits(struct bgs_group *group, uint64_t region, uint32_t bits)
 		unsigned length = (unsigned)__builtin_ctzll(rest);
 
 		bgs_index_add(&group->index, relative(group, base + bit), length);
+		note_added(group, relative(group, base + bit), length);
 		bits &= (uint32_t) ~(((UINT64_C(1) << length) - 1) << bit);
 	}
 }
@@ -149,6 +173,7 @@ int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 		bgs_group_recall_locked(group);
 	ret = bgs_index_add(&group->index, relative(group, sector), (uint32_t)sectors);
 	if (ret == 0) {
+		note_added(group, relative(group, sector), (uint32_t)sectors);
 		publish(group);
 		/*
 		 * Past the group's size some of the range must have been claimed: whoever
@@ -269,7 +294,10 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 		goto out;
 	}
 	ret = bgs_index_add(&group->index, start, length);
-	publish(group);
+	if (ret == 0) {
+		note_added(group, start, length);
+		publish(group);
+	}
 out:
 	unlock_and_trim(group);
 	return ret;
@@ -340,6 +368,7 @@ int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t ne
 	bgs_spin_lock(&group->lock);
 	if (__builtin_expect(group->state == 0 && group->caching == BGS_CACHING_FINISHED, 1) &&
 	    bgs_index_claim_upto(&group->index, sectors, need, class_limit, &start)) {
+		note_claimed(group, start, sectors);
 		publish(group);
 		*sector_out = group->first_sector + start;
 		ret = 0;
