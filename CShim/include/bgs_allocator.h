@@ -62,6 +62,8 @@ struct bgs_allocator {
 	/* Append-only; entries below the count never change. Release store, acquire load. */
 	uint32_t space_count;
 	struct bgs_space *spaces[BGS_SPACES_MAX];
+	/* By the low three bits of a claim's flags: the only space it may come from, if there is one. */
+	struct bgs_space *only_space[8];
 
 	/* Changes to the table, the spaces, the directories. */
 	struct bgs_mutex groups_mutex;

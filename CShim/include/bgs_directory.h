@@ -114,7 +114,7 @@ void bgs_directory_destroy(struct bgs_directory *directory);
  * Return: 0 or -ENOMEM.
  */
 int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
-		       struct bgs_block **block_out, uint32_t *slot_out);
+		       struct bgs_block **block_out, uint8_t *slot_out);
 void bgs_directory_unlink(struct bgs_block *block, unsigned slot);
 void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *block,
 			     unsigned slot);
@@ -188,18 +188,24 @@ static inline struct bgs_fit bgs_fit_of(uint32_t need)
 	return fit;
 }
 
-/*
- * The group with the tightest run at or above a fit, in a range; lowest slot first
- * among equals. Inside a read section. Sets *fit to what was found.
- *
- * Return: the group, or NULL when the range has none.
- */
-struct bgs_group *bgs_directory_find(struct bgs_directory *directory,
-				     const struct bgs_range *range, struct bgs_fit *fit);
+bool bgs_directory_home_slow(struct bgs_directory *directory, struct bgs_lanes *lanes,
+			     struct bgs_range *range_out);
+
+/* Claims of a thread between two looks at the clock, a power of two. */
+#define BGS_LANE_TICKS 1024
 
 /* The home range of the calling thread. false: as bgs_directory_all(). */
-bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,
-			struct bgs_range *range_out);
+static inline bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,
+				      struct bgs_range *range_out)
+{
+	uint32_t tick = bgs_thread_self.ticks++;
+
+	if (__builtin_expect(__atomic_load_n(&lanes->count, __ATOMIC_RELAXED) == 1 &&
+				     tick % BGS_LANE_TICKS != 0,
+			     1))
+		return bgs_directory_all(directory, range_out);
+	return bgs_directory_home_slow(directory, lanes, range_out);
+}
 
 /*
  * The group in list order at or after a position; *position becomes the one after

@@ -17,8 +17,8 @@
  *   2. added_sectors counts what add_free_space() has put in and
  *      remove_free_space() has not taken out. Claims move nothing of it, so
  *      claimed = added - free.
- *   3. published[] is what the directory says of this group: the index's present
- *      classes while the group is cached, writable and not removed, else nothing.
+ *   3. The directory says of this group: the index's present classes while it is
+ *      claimable, that is cached, writable and not removed, else nothing.
  *
  * Sectors here are absolute: logical address >> sector shift. The index counts
  * from the group's first.
@@ -56,19 +56,23 @@ enum bgs_caching {
 struct bgs_group {
 	/* Guards everything down to `index`, and the index. Line 0 is what every call touches. */
 	struct bgs_spin lock;
-	/* BGS_GROUP_*; relaxed atomic for readers without the lock. */
-	uint32_t state;
-	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
-	uint32_t caching;
+	/* Place in the directory; never changes. */
+	struct bgs_block *block;
 	/* First sector and their number; never change. */
 	uint64_t first_sector;
 	uint32_t sector_count;
-	/* Place in the directory; never changes. */
-	uint32_t slot;
-	struct bgs_block *block;
+	/* Sectors that were said to be free, claimed or not. */
+	uint32_t added_sectors;
+	uint8_t slot;
+	/* 1 when cached, writable and not removed. */
+	uint8_t claimable;
+	/* 0: `lent` and `clusters` are empty. */
+	uint8_t lends;
+	/* BGS_GROUP_*; relaxed atomic for readers without the lock. */
+	uint8_t state;
+	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
+	uint32_t caching;
 
-	uint64_t published[BGS_SUMMARY_WORDS];
-	uint64_t added_sectors;
 	/* Open windows that this group lends, and its clusters. */
 	struct bgs_window *lent;
 	struct bgs_cluster *clusters;
@@ -114,13 +118,6 @@ int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /* find_space_for_alloc: 0, -ENOSPC, -EROFS, or -EAGAIN: not cached. */
 int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64_t *sector_out);
-/*
- * The same without bounds and alignment, only from a run of at most class_limit:
- * the step after a directory named this group. -ENOSPC otherwise: the hint was stale.
- */
-int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t need,
-			  unsigned class_limit, uint64_t *sector_out);
-
 void bgs_group_set_read_only(struct bgs_group *group, bool read_only);
 bool bgs_group_is_read_only(const struct bgs_group *group);
 
@@ -180,10 +177,8 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 
 /* Take back every window and cluster. Return: whether anything came back. */
 bool bgs_group_recall(struct bgs_group *group);
-/* The same with the free-space lock held. */
+/* The same with the free-space lock held, taken by group_lock(). */
 bool bgs_group_recall_locked(struct bgs_group *group);
-/* Bring the directory up to what the index says. The free-space lock held. */
-void bgs_group_publish_locked(struct bgs_group *group);
 
 /*
  * Mark removed, so that nothing is claimed any more. Return: 0, or -EBUSY when

@@ -124,6 +124,8 @@ static inline bool bgs_magazine_claim(struct bgs_magazine *magazine, unsigned ty
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
 	unsigned turn;
 
+	if (!bgs_word_bits(word))
+		return false;
 	/* A few turns: each failed one means that somebody else got on. */
 	for (turn = 0; turn < 4; turn++) {
 		uint32_t runs = bgs_word_runs(bgs_word_bits(word), sectors);

@@ -80,15 +80,28 @@ static inline uint32_t bgs_table_position(const struct bgs_table *table, uint64_
 	return low;
 }
 
+struct bgs_group *bgs_table_find_slow(const struct bgs_table *table, uint64_t logical);
+
 /* The group that holds an address, or NULL. */
 static inline struct bgs_group *bgs_table_find(const struct bgs_table *table, uint64_t logical)
 {
-	uint32_t position = bgs_table_position(table, logical);
+	/* Below the base this is more than there are buckets. */
+	uint64_t bucket = (logical - table->base) >> table->shift;
 
-	if (position >= __atomic_load_n(&table->count, __ATOMIC_ACQUIRE) ||
-	    table->entries[position].logical > logical)
-		return NULL;
-	return table->entries[position].group;
+	if (__builtin_expect(bucket < table->bucket_count, 1)) {
+		uint32_t position = __atomic_load_n(&table->buckets[bucket], __ATOMIC_RELAXED);
+
+		/* Acquire: pairs with the release in bgs_table_add(). */
+		if (__builtin_expect(position < __atomic_load_n(&table->count, __ATOMIC_ACQUIRE),
+				     1)) {
+			const struct bgs_table_entry *entry = &table->entries[position];
+
+			/* The bucket's own entry, as nearly always. */
+			if (__builtin_expect(logical >= entry->logical && logical < entry->end, 1))
+				return entry->group;
+		}
+	}
+	return bgs_table_find_slow(table, logical);
 }
 
 /*

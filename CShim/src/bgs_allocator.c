@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bgs_directory_find.h"
+#include "bgs_group_locked.h"
 #include "bgs_probe.h"
 
 /* Directory hints that may prove stale before a search goes by the groups themselves. */
@@ -76,6 +78,26 @@ void bgs_allocator_destroy(struct bgs_allocator *allocator)
 	free(allocator);
 }
 
+/* For each type of claim, whether just one space can serve it. BGS_MUTEX_GROUPS held. */
+static void note_only_spaces(struct bgs_allocator *allocator)
+{
+	uint64_t type;
+	uint32_t i;
+
+	for (type = 1; type <= BGS_FLAGS_TYPE; type++) {
+		struct bgs_space *only = NULL;
+		unsigned matching = 0;
+
+		for (i = 0; i < allocator->space_count; i++) {
+			if (!bgs_flags_match(allocator->spaces[i]->flags, type))
+				continue;
+			only = allocator->spaces[i];
+			matching++;
+		}
+		bgs_publish(allocator->only_space[type], matching == 1 ? only : NULL);
+	}
+}
+
 /* The space of these flags, made when there is none. BGS_MUTEX_GROUPS held. */
 static struct bgs_space *space_for(struct bgs_allocator *allocator, uint64_t flags)
 {
@@ -94,8 +116,9 @@ static struct bgs_space *space_for(struct bgs_allocator *allocator, uint64_t fla
 	space->lanes.count = 1;
 	bgs_directory_init(&space->directory);
 	allocator->spaces[allocator->space_count] = space;
-	/* Release: pairs with the acquire in bgs_allocator_claim_slow(). */
+	/* Release: pairs with the acquire in bgs_allocator_space_count(). */
 	__atomic_store_n(&allocator->space_count, allocator->space_count + 1, __ATOMIC_RELEASE);
+	note_only_spaces(allocator);
 	return space;
 }
 
@@ -141,6 +164,7 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 	if (!group)
 		return -ENOMEM;
 	group->state = read_only ? BGS_GROUP_READ_ONLY : 0;
+	group->claimable = cached && !read_only;
 	group->super_bytes = super_bytes;
 	group->context = context;
 	bgs_mutex_lock(&allocator->groups_mutex);
@@ -262,24 +286,44 @@ struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position
 	return group;
 }
 
+/* The step after a directory named a group: -ENOSPC says that the hint was stale. */
+static inline bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need,
+				  unsigned class_limit, uint64_t *sector_out)
+{
+	struct group_snapshot before;
+	uint32_t start;
+	bool claimed;
+
+	group_lock(group, &before);
+	claimed = group->claimable &&
+		  group_index_claim(group, sectors, need, class_limit, &start);
+	group_unlock(group, &before);
+	if (claimed)
+		*sector_out = group->first_sector + start;
+	return claimed;
+}
+
 /*
  * Claim in a range of a directory. What is found under the step of the request
  * itself may still be too short; from the next step on only a stale hint can
  * disappoint. *class_out: the class it was found under.
  */
-static struct bgs_group *claim_in_range(struct bgs_space *space, const struct bgs_range *range,
-					uint32_t sectors, uint32_t need, unsigned *class_out,
-					uint64_t *sector_out)
+static inline struct bgs_group *claim_in_range(struct bgs_space *space,
+					       const struct bgs_range *range, uint32_t sectors,
+					       uint32_t need, unsigned *class_out,
+					       uint64_t *sector_out)
 {
 	struct bgs_fit fit = bgs_fit_of(need);
 	unsigned turn;
 
-	for (turn = 0; turn < STALE_MAX; turn++) {
+	for (turn = 0; turn < STALE_MAX && fit.size_class < BGS_INDEX_CLASSES; turn++) {
 		struct bgs_group *group = bgs_directory_find(&space->directory, range, &fit);
 
 		if (!group)
 			return NULL;
-		if (bgs_group_claim_class(group, sectors, need, fit.size_class, sector_out) == 0) {
+		if (__builtin_expect(claim_in_group(group, sectors, need, fit.size_class,
+						    sector_out),
+				     1)) {
 			*class_out = fit.size_class;
 			return group;
 		}
@@ -287,8 +331,6 @@ static struct bgs_group *claim_in_range(struct bgs_space *space, const struct bg
 			fit.size_class++;
 			fit.step = 0;
 		}
-		if (fit.size_class >= BGS_INDEX_CLASSES)
-			return NULL;
 	}
 	return NULL;
 }
@@ -299,7 +341,17 @@ static bool whole(const struct bgs_range *range, const struct bgs_directory *dir
 	       range->last + 1 >= __atomic_load_n(&directory->block_count, __ATOMIC_RELAXED);
 }
 
-static int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *space, uint64_t flags,
+/* The home has nothing: look everywhere, unless that was everywhere. */
+static __attribute__((noinline)) struct bgs_group *
+claim_elsewhere(struct bgs_space *space, struct bgs_range *range, uint32_t sectors, uint32_t need,
+		unsigned *class_out, uint64_t *sector_out)
+{
+	if (whole(range, &space->directory) || !bgs_directory_all(&space->directory, range))
+		return NULL;
+	return claim_in_range(space, range, sectors, need, class_out, sector_out);
+}
+
+static inline int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *space, uint64_t flags,
 			  uint32_t sectors, uint32_t need, uint64_t *sector_out)
 {
 	bool small = sectors <= BGS_MAGAZINE_MAX && need == sectors && allocator->magazines_used;
@@ -310,11 +362,11 @@ static int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *spa
 	if (!bgs_directory_home(&space->directory, &space->lanes, &range))
 		return -ENOSPC;
 	group = claim_in_range(space, &range, sectors, need, &size_class, sector_out);
-	if (!group && !whole(&range, &space->directory) &&
-	    bgs_directory_all(&space->directory, &range))
-		group = claim_in_range(space, &range, sectors, need, &size_class, sector_out);
-	if (!group)
-		return -ENOSPC;
+	if (__builtin_expect(!group, 0)) {
+		group = claim_elsewhere(space, &range, sectors, need, &size_class, sector_out);
+		if (!group)
+			return -ENOSPC;
+	}
 	if (small) {
 		struct bgs_magazine *magazine = bgs_magazine_here(allocator);
 		uint32_t eager = __atomic_load_n(&magazine->eager, __ATOMIC_RELAXED);
@@ -335,14 +387,22 @@ static int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *spa
 int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			     uint32_t need, uint64_t *sector_out)
 {
-	uint32_t count = __atomic_load_n(&allocator->space_count, __ATOMIC_ACQUIRE), i;
+	struct bgs_space *only = flags <= BGS_FLAGS_TYPE
+					 ? bgs_dereference(allocator->only_space[flags])
+					 : NULL;
 	int ret = -ENOSPC;
 
 	bgs_rcu_read_lock();
-	for (i = 0; i < count && ret; i++)
-		if (bgs_flags_match(allocator->spaces[i]->flags, flags))
-			ret = claim_in_space(allocator, allocator->spaces[i], flags, sectors, need,
-					     sector_out);
+	if (__builtin_expect(only != NULL, 1)) {
+		ret = claim_in_space(allocator, only, flags, sectors, need, sector_out);
+	} else {
+		uint32_t count = bgs_allocator_space_count(allocator), i;
+
+		for (i = 0; i < count && ret; i++)
+			if (bgs_flags_match(allocator->spaces[i]->flags, flags))
+				ret = claim_in_space(allocator, allocator->spaces[i], flags,
+						     sectors, need, sector_out);
+	}
 	bgs_rcu_read_unlock();
 	return ret;
 }

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bgs_group.h"
+#include "bgs_group_locked.h"
 
 void bgs_cluster_init(struct bgs_cluster *cluster)
 {
@@ -69,12 +69,12 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 		wish.need = wish.sectors;
 	}
 	if (ret == 0) {
-		bgs_spin_lock(&group->lock);
+		struct group_snapshot before;
+
+		group_lock(group, &before);
 		/* Read-only or removed since: it must not keep what it may not lend. */
 		if (group->state) {
-			bgs_index_add(&group->index, (uint32_t)(sector - group->first_sector),
-				      wish.sectors);
-			bgs_group_publish_locked(group);
+			group_index_add(group, group_relative(group, sector), wish.sectors);
 			ret = -EROFS;
 		} else {
 			bgs_spin_lock(&cluster->lock);
@@ -84,8 +84,9 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 			bgs_publish(cluster->group, group);
 			cluster->next_on_group = group->clusters;
 			group->clusters = cluster;
+			group->lends = 1;
 		}
-		bgs_spin_unlock(&group->lock);
+		group_unlock(group, &before);
 	}
 	bgs_spin_unlock(&cluster->refill);
 	return ret;

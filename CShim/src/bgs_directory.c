@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* bgs_directory.c - see bgs_directory.h. */
-#include "bgs_directory.h"
+#include "bgs_directory_find.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,8 +9,6 @@
 
 /* A thread that has not claimed for this long no longer has a lane. */
 #define LANE_IDLE_MS 500
-/* Claims between two looks at the clock, a power of two. */
-#define LANE_TICKS 1024
 
 int bgs_directory_init(struct bgs_directory *directory)
 {
@@ -95,7 +93,7 @@ static int add_block(struct bgs_directory *directory)
 }
 
 int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
-		       struct bgs_block **block_out, uint32_t *slot_out)
+		       struct bgs_block **block_out, uint8_t *slot_out)
 {
 	struct bgs_block *block;
 	uint32_t slot = directory->slot_count;
@@ -118,7 +116,7 @@ int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
 	block->vacant &= (uint16_t)~(1u << slot);
 	directory->group_count++;
 	*block_out = block;
-	*slot_out = slot;
+	*slot_out = (uint8_t)slot;
 	bgs_publish(block->groups[slot], group);
 	return 0;
 }
@@ -157,18 +155,16 @@ void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class
 	__atomic_fetch_sub(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
 }
 
-/* Clear a bit above that was found empty below, unless it filled meanwhile. */
-static void clear_node_bit(struct bgs_node *node, const struct bgs_block *block,
-			   unsigned size_class)
+void bgs_node_clear_bit(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)
 {
 	uint64_t bit = UINT64_C(1) << (block->number % BGS_NODE_BLOCKS);
 
 	__atomic_fetch_and(&node->bits[size_class], ~bit, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&block->bits[size_class], __ATOMIC_SEQ_CST))
+	if (block_has(block, size_class))
 		__atomic_fetch_or(&node->bits[size_class], bit, __ATOMIC_SEQ_CST);
 }
 
-static void clear_node_summary(struct bgs_node *node, unsigned size_class)
+void bgs_node_clear_summary(struct bgs_node *node, unsigned size_class)
 {
 	unsigned word = size_class / 64;
 	uint64_t bit = UINT64_C(1) << (size_class % 64);
@@ -178,173 +174,22 @@ static void clear_node_summary(struct bgs_node *node, unsigned size_class)
 		__atomic_fetch_or(&node->summary[word], bit, __ATOMIC_SEQ_CST);
 }
 
-/* The 16 step bytes of one class, as two words. */
-struct step_bytes {
-	uint64_t low, high;
-};
-
-static inline struct step_bytes load_steps(const struct bgs_block *block, unsigned size_class,
-					   unsigned step)
-{
-	/* Bytes written by other threads: whatever mix is seen is a hint as good as any. */
-	const uint64_t *words = (const uint64_t *)(const void *)block->steps[size_class];
-	uint64_t mask = UINT64_C(0x0101010101010101) * (0xffu << step & 0xffu);
-	struct step_bytes bytes = {
-		.low = __atomic_load_n(&words[0], __ATOMIC_RELAXED) & mask,
-		.high = __atomic_load_n(&words[1], __ATOMIC_RELAXED) & mask,
-	};
-
-	return bytes;
-}
-
-/* The lowest step that any of the bytes has; BGS_STEPS: none. */
-static inline unsigned lowest_step(struct step_bytes bytes)
-{
-	uint64_t any = bytes.low | bytes.high;
-
-	if (!any)
-		return BGS_STEPS;
-	any |= any >> 32;
-	any |= any >> 16;
-	any |= any >> 8;
-	return (unsigned)__builtin_ctzll(any);
-}
-
-/* The slots whose byte has the step. */
-static inline uint16_t slots_of_step(struct step_bytes bytes, unsigned step)
-{
-	/* One bit of each byte, gathered into the top byte by a multiplication. */
-	const uint64_t ones = UINT64_C(0x0101010101010101);
-	const uint64_t gather = UINT64_C(0x0102040810204080);
-	uint64_t low = (bytes.low >> step & ones) * gather >> 56;
-	uint64_t high = (bytes.high >> step & ones) * gather >> 56;
-
-	return (uint16_t)(low | high << 8);
-}
-
-/* Blocks of one class that a search looks into for the best step, before it takes what it has. */
-#define STEP_BLOCKS_MAX 8
-
-/*
- * The slots of a block with the lowest step at or above fit->step in one class; in a
- * class above the request's own any slot of the class will do. 0: none.
- */
-static inline uint16_t slots_in_block(struct bgs_block *block, uint16_t slots,
-				      const struct bgs_fit *fit, unsigned *step_out)
-{
-	uint16_t bits = __atomic_load_n(&block->bits[fit->size_class], __ATOMIC_RELAXED) & slots;
-	struct step_bytes bytes;
-	uint16_t found;
-	unsigned step;
-
-	*step_out = 0;
-	if (!bits || fit->size_class < BGS_STEPS_FROM - 1)
-		return bits;
-	bytes = load_steps(block, fit->size_class, fit->step);
-	for (step = lowest_step(bytes); step < BGS_STEPS; step++) {
-		found = slots_of_step(bytes, step) & bits;
-		if (found) {
-			*step_out = step;
-			return found;
-		}
-	}
-	*step_out = BGS_STEPS;
-	return fit->size_class == fit->floor_class ? 0 : bits;
-}
-
-/* The best of the blocks of a node, among those of mask, in one class. */
-static struct bgs_group *find_in_class(struct bgs_node *node, struct bgs_block *const *blocks,
-				       uint64_t mask, uint16_t slot_mask, struct bgs_fit *fit)
-{
-	uint64_t bits = __atomic_load_n(&node->bits[fit->size_class], __ATOMIC_RELAXED) & mask;
-	struct bgs_block *best = NULL;
-	unsigned best_step = BGS_STEPS + 1, looked;
-	uint16_t best_slots = 0;
-
-	for (looked = 0; bits && looked < STEP_BLOCKS_MAX; bits &= bits - 1, looked++) {
-		struct bgs_block *block = bgs_dereference(blocks[__builtin_ctzll(bits)]);
-		unsigned step;
-		uint16_t slots = slots_in_block(block, slot_mask, fit, &step);
-
-		if (slots && step < best_step) {
-			best = block;
-			best_step = step;
-			best_slots = slots;
-			if (step <= fit->step)
-				break;
-		} else if (!slots &&
-			   !__atomic_load_n(&block->bits[fit->size_class], __ATOMIC_RELAXED)) {
-			clear_node_bit(node, block, fit->size_class);
-		}
-	}
-	if (!best)
-		return NULL;
-	fit->step = best_step;
-	return bgs_dereference(best->groups[__builtin_ctz(best_slots)]);
-}
-
-/* The first class of a summary at or above one; BGS_INDEX_CLASSES: none. */
-static inline unsigned next_class(const uint64_t *summary, unsigned size_class)
-{
-	unsigned word = size_class / 64;
-	uint64_t classes;
-
-	if (size_class >= BGS_INDEX_CLASSES)
-		return BGS_INDEX_CLASSES;
-	classes = __atomic_load_n(&summary[word], __ATOMIC_RELAXED) &
-		  (~UINT64_C(0) << (size_class % 64));
-	while (!classes) {
-		if (++word == BGS_SUMMARY_WORDS)
-			return BGS_INDEX_CLASSES;
-		classes = __atomic_load_n(&summary[word], __ATOMIC_RELAXED);
-	}
-	return word * 64 + (unsigned)__builtin_ctzll(classes);
-}
-
-/* The tightest of one node's blocks in mask, in classes below limit. */
-static struct bgs_group *find_in_node(struct bgs_node *node, struct bgs_block *const *blocks,
-				      uint64_t mask, uint16_t slot_mask, struct bgs_fit *fit,
-				      unsigned limit)
-{
-	unsigned size_class = next_class(node->summary, fit->size_class);
-
-	for (; size_class < limit; size_class = next_class(node->summary, size_class + 1)) {
-		struct bgs_group *group;
-
-		if (size_class != fit->size_class) {
-			fit->size_class = size_class;
-			fit->step = 0;
-		}
-		group = find_in_class(node, blocks, mask, slot_mask, fit);
-		if (group)
-			return group;
-		if (!__atomic_load_n(&node->bits[size_class], __ATOMIC_RELAXED))
-			clear_node_summary(node, size_class);
-	}
-	return NULL;
-}
-
-struct bgs_group *bgs_directory_find(struct bgs_directory *directory,
-				     const struct bgs_range *range, struct bgs_fit *fit)
+struct bgs_group *bgs_directory_find_far(struct bgs_directory *directory,
+					 const struct bgs_range *range, struct bgs_fit *fit)
 {
 	struct bgs_block **blocks = bgs_dereference(directory->blocks);
 	struct bgs_node **nodes = bgs_dereference(directory->nodes);
-	uint32_t first = range->first / BGS_NODE_BLOCKS, last = range->last / BGS_NODE_BLOCKS, n;
+	uint32_t n = range->first / BGS_NODE_BLOCKS, last = range->last / BGS_NODE_BLOCKS;
 	struct bgs_fit best = {.size_class = BGS_INDEX_CLASSES};
 	struct bgs_group *group = NULL;
 
-	for (n = first; n <= last; n++) {
+	for (; n <= last; n++) {
 		uint32_t base = n * BGS_NODE_BLOCKS;
-		uint64_t mask = ~UINT64_C(0);
 		struct bgs_fit here = *fit;
-		struct bgs_group *candidate;
+		struct bgs_group *candidate =
+			find_in_node(bgs_dereference(nodes[n]), blocks + base,
+				     range_mask(range, base), range->slots, &here, best.size_class);
 
-		if (range->first > base)
-			mask &= ~UINT64_C(0) << (range->first - base);
-		if (range->last - base < BGS_NODE_BLOCKS - 1)
-			mask &= (UINT64_C(2) << (range->last - base)) - 1;
-		candidate = find_in_node(bgs_dereference(nodes[n]), blocks + base, mask,
-					 range->slots, &here, best.size_class);
 		if (candidate) {
 			group = candidate;
 			best = here;
@@ -387,15 +232,15 @@ static void lanes_refresh(struct bgs_lanes *lanes, unsigned self)
 		__atomic_store_n(&lanes->count, active, __ATOMIC_RELAXED);
 }
 
-bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,
-			struct bgs_range *range_out)
+bool bgs_directory_home_slow(struct bgs_directory *directory, struct bgs_lanes *lanes,
+			     struct bgs_range *range_out)
 {
 	unsigned self = bgs_thread_ordinal() % BGS_LANE_SLOTS;
 	uint32_t blocks, groups, count, lane, first, last;
 
 	if (!bgs_directory_all(directory, range_out))
 		return false;
-	if (bgs_thread_self.ticks++ % LANE_TICKS == 0 ||
+	if (bgs_thread_self.ticks % BGS_LANE_TICKS == 1 ||
 	    !__atomic_load_n(&lanes->lane_of[self], __ATOMIC_RELAXED))
 		lanes_refresh(lanes, self);
 	count = __atomic_load_n(&lanes->count, __ATOMIC_RELAXED);

@@ -6,19 +6,15 @@
 #include <stdlib.h>
 
 #include "bgs_cluster.h"
+#include "bgs_group_locked.h"
 #include "bgs_probe.h"
 #include "bgs_rcu.h"
 
-static inline uint32_t relative(const struct bgs_group *group, uint64_t sector)
-{
-	return (uint32_t)(sector - group->first_sector);
-}
-
 /* Set and clear the bits of one summary word that differ. */
-static void publish_word(struct bgs_group *group, unsigned word, uint64_t wanted)
+static void publish_word(struct bgs_group *group, unsigned word, uint64_t before, uint64_t now)
 {
-	uint64_t set = wanted & ~group->published[word];
-	uint64_t clear = group->published[word] & ~wanted;
+	uint64_t set = now & ~before;
+	uint64_t clear = before & ~now;
 
 	for (; set; set &= set - 1)
 		bgs_block_set(group->block, group->slot,
@@ -26,49 +22,40 @@ static void publish_word(struct bgs_group *group, unsigned word, uint64_t wanted
 	for (; clear; clear &= clear - 1)
 		bgs_block_clear(group->block, group->slot,
 				word * 64 + (unsigned)__builtin_ctzll(clear));
-	group->published[word] = wanted;
 }
 
-static inline void publish(struct bgs_group *group)
+void bgs_group_publish(struct bgs_group *group, const struct group_snapshot *before)
 {
-	bool claimable = group->state == 0 && group->caching == BGS_CACHING_FINISHED;
+	uint64_t mask = -(uint64_t)group->claimable;
 	unsigned word;
 
-	for (word = 0; word < BGS_SUMMARY_WORDS; word++) {
-		uint64_t wanted = claimable ? group->index.present[word] : 0;
-
-		if (__builtin_expect(wanted != group->published[word], 0))
-			publish_word(group, word, wanted);
-	}
-}
-
-/* Tell the directory's steps what an add did: its neighbours went, the merged run came. */
-static inline void note_added(struct bgs_group *group, uint32_t start, uint32_t length)
-{
-	uint32_t run, run_length;
-
-	if (!bgs_index_next(&group->index, start, &run, &run_length))
-		return;
-	bgs_block_note(group->block, group->slot, start - run, false);
-	bgs_block_note(group->block, group->slot, run + run_length - (start + length), false);
-	bgs_block_note(group->block, group->slot, run_length, true);
-}
-
-/* The same for a claim from the start of a run. */
-static inline void note_claimed(struct bgs_group *group, uint32_t start, uint32_t length)
-{
-	uint32_t run, rest;
-
-	if (!bgs_index_next(&group->index, start + length, &run, &rest) || run != start + length)
-		rest = 0;
-	bgs_block_note(group->block, group->slot, length + rest, false);
-	bgs_block_note(group->block, group->slot, rest, true);
-}
-
-void bgs_group_publish_locked(struct bgs_group *group)
-{
 	BGS_ASSERT_HELD(&group->lock);
-	publish(group);
+	for (word = 0; word < BGS_SUMMARY_WORDS; word++)
+		publish_word(group, word, before->present[word],
+			     group->index.present[word] & mask);
+}
+
+void bgs_group_trim(struct bgs_group *group)
+{
+	struct bgs_index_trim trim;
+	bool wanted;
+
+	bgs_spin_lock(&group->lock);
+	wanted = bgs_index_trim_begin(&group->index, &trim);
+	bgs_spin_unlock(&group->lock);
+	if (!wanted)
+		return;
+	/* A system call, so not under the lock. */
+	bgs_index_trim_run(&trim);
+	bgs_spin_lock(&group->lock);
+	bgs_index_trim_end(&group->index, &trim);
+	bgs_spin_unlock(&group->lock);
+}
+
+/* Bring `claimable` up to the state. The lock held by group_lock(). */
+static void note_state(struct bgs_group *group)
+{
+	group->claimable = group->state == 0 && group->caching == BGS_CACHING_FINISHED;
 }
 
 /* Put bits of a closed window back into the index. */
@@ -81,8 +68,7 @@ static void return_bits(struct bgs_group *group, uint64_t region, uint32_t bits)
 		uint64_t rest = ~((uint64_t)bits >> bit);
 		unsigned length = (unsigned)__builtin_ctzll(rest);
 
-		bgs_index_add(&group->index, relative(group, base + bit), length);
-		note_added(group, relative(group, base + bit), length);
+		group_index_add(group, group_relative(group, base + bit), length);
 		bits &= (uint32_t) ~(((UINT64_C(1) << length) - 1) << bit);
 	}
 }
@@ -106,7 +92,7 @@ static void recall_cluster(struct bgs_group *group, struct bgs_cluster *cluster)
 	bgs_spin_unlock(&cluster->lock);
 	bgs_publish(cluster->group, (struct bgs_group *)NULL);
 	if (next < end)
-		bgs_index_add(&group->index, relative(group, next), (uint32_t)(end - next));
+		group_index_add(group, group_relative(group, next), (uint32_t)(end - next));
 }
 
 bool bgs_group_recall_locked(struct bgs_group *group)
@@ -126,79 +112,54 @@ bool bgs_group_recall_locked(struct bgs_group *group)
 		group->clusters = cluster->next_on_group;
 		recall_cluster(group, cluster);
 	}
-	if (any)
-		publish(group);
+	group->lends = 0;
 	return any;
 }
 
 bool bgs_group_recall(struct bgs_group *group)
 {
+	struct group_snapshot before;
 	bool any;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	any = bgs_group_recall_locked(group);
-	bgs_spin_unlock(&group->lock);
+	group_unlock(group, &before);
 	return any;
-}
-
-/*
- * Let go of the free-space lock, and give pages that the index no longer needs
- * back to the system where there are any: a system call, so not under the lock.
- */
-static inline void unlock_and_trim(struct bgs_group *group)
-{
-	bool wanted = group->index.trim_wanted != 0;
-	struct bgs_index_trim trim;
-
-	if (__builtin_expect(!wanted, 1)) {
-		bgs_spin_unlock(&group->lock);
-		return;
-	}
-	wanted = bgs_index_trim_begin(&group->index, &trim);
-	bgs_spin_unlock(&group->lock);
-	if (!wanted)
-		return;
-	bgs_index_trim_run(&trim);
-	bgs_spin_lock(&group->lock);
-	bgs_index_trim_end(&group->index, &trim);
-	bgs_spin_unlock(&group->lock);
 }
 
 int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
+	struct group_snapshot before;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
-	if (__builtin_expect(group->lent || group->clusters, 0))
+	group_lock(group, &before);
+	if (__builtin_expect(group->lends, 0))
 		bgs_group_recall_locked(group);
-	ret = bgs_index_add(&group->index, relative(group, sector), (uint32_t)sectors);
+	ret = group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0) {
-		note_added(group, relative(group, sector), (uint32_t)sectors);
-		publish(group);
 		/*
 		 * Past the group's size some of the range must have been claimed: whoever
 		 * gives a claim back this way, as the seed does, ends the claim.
 		 */
-		group->added_sectors += sectors;
+		group->added_sectors += (uint32_t)sectors;
 		if (group->added_sectors > group->sector_count)
 			group->added_sectors = group->sector_count;
 	}
-	unlock_and_trim(group);
+	group_unlock(group, &before);
 	return ret;
 }
 
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
+	struct group_snapshot before;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	bgs_group_recall_locked(group);
-	ret = bgs_index_remove(&group->index, relative(group, sector), (uint32_t)sectors);
-	if (ret == 0) {
-		group->added_sectors -= sectors;
-		publish(group);
-	}
-	unlock_and_trim(group);
+	ret = bgs_index_remove(&group->index, group_relative(group, sector), (uint32_t)sectors);
+	if (ret == 0)
+		group->added_sectors -= (uint32_t)sectors;
+	group_unlock(group, &before);
 	return ret;
 }
 
@@ -272,12 +233,13 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 
 int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	uint32_t start = relative(group, sector), length = (uint32_t)sectors;
+	struct group_snapshot before;
+	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
 	uint64_t lent = 0;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
-	if (__builtin_expect(group->lent || group->clusters, 0)) {
+	group_lock(group, &before);
+	if (__builtin_expect(group->lends, 0)) {
 		lent = lent_sectors(group);
 		if (group->index.free_sectors + lent + sectors > group->added_sectors &&
 		    !bgs_index_any_free(&group->index, start, length)) {
@@ -293,13 +255,9 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 		ret = bgs_index_any_free(&group->index, start, length) ? -EEXIST : -EINVAL;
 		goto out;
 	}
-	ret = bgs_index_add(&group->index, start, length);
-	if (ret == 0) {
-		note_added(group, start, length);
-		publish(group);
-	}
+	ret = group_index_add(group, start, length);
 out:
-	unlock_and_trim(group);
+	group_unlock(group, &before);
 	return ret;
 }
 
@@ -324,8 +282,8 @@ static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, u
 
 		if (from >= end || end - from < wish->sectors)
 			return false;
-		return bgs_index_claim_from(&group->index, relative(group, from),
-					    relative(group, end), wish->sectors, wish->need,
+		return bgs_index_claim_from(&group->index, group_relative(group, from),
+					    group_relative(group, end), wish->sectors, wish->need,
 					    wish->alignment, group->first_sector, start_out);
 	}
 	if (wish->alignment > 1)
@@ -337,10 +295,11 @@ static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, u
 
 int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64_t *sector_out)
 {
+	struct group_snapshot before;
 	uint32_t start;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	ret = refusal(group);
 	if (ret)
 		goto out;
@@ -350,43 +309,25 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 	/* What is lent may be just what was asked for: look again once it is back. */
 	if (claim_locked(group, wish, &start) ||
 	    (bgs_group_recall_locked(group) && claim_locked(group, wish, &start))) {
-		publish(group);
 		*sector_out = group->first_sector + start;
 		ret = 0;
 	}
 out:
-	unlock_and_trim(group);
-	return ret;
-}
-
-int bgs_group_claim_class(struct bgs_group *group, uint32_t sectors, uint32_t need,
-			  unsigned class_limit, uint64_t *sector_out)
-{
-	uint32_t start;
-	int ret = -ENOSPC;
-
-	bgs_spin_lock(&group->lock);
-	if (__builtin_expect(group->state == 0 && group->caching == BGS_CACHING_FINISHED, 1) &&
-	    bgs_index_claim_upto(&group->index, sectors, need, class_limit, &start)) {
-		note_claimed(group, start, sectors);
-		publish(group);
-		*sector_out = group->first_sector + start;
-		ret = 0;
-	}
-	unlock_and_trim(group);
+	group_unlock(group, &before);
 	return ret;
 }
 
 void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 {
-	bgs_spin_lock(&group->lock);
+	struct group_snapshot before;
+	group_lock(group, &before);
 	bgs_group_recall_locked(group);
 	__atomic_store_n(&group->state,
-			 read_only ? group->state | BGS_GROUP_READ_ONLY
-				   : group->state & ~BGS_GROUP_READ_ONLY,
+			 (uint8_t)(read_only ? group->state | BGS_GROUP_READ_ONLY
+					     : group->state & ~BGS_GROUP_READ_ONLY),
 			 __ATOMIC_RELAXED);
-	publish(group);
-	bgs_spin_unlock(&group->lock);
+	note_state(group);
+	group_unlock(group, &before);
 }
 
 bool bgs_group_is_read_only(const struct bgs_group *group)
@@ -396,7 +337,8 @@ bool bgs_group_is_read_only(const struct bgs_group *group)
 
 void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out)
 {
-	bgs_spin_lock(&group->lock);
+	struct group_snapshot before;
+	group_lock(group, &before);
 	bgs_group_recall_locked(group);
 	numbers_out->free_sectors = group->index.free_sectors;
 	numbers_out->added_sectors = group->added_sectors;
@@ -407,12 +349,13 @@ void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *number
 	numbers_out->index_bytes = bgs_index_bytes(&group->index);
 	numbers_out->lock_taken = group->lock.taken;
 	numbers_out->lock_contended = __atomic_load_n(&group->lock.contended, __ATOMIC_RELAXED);
-	bgs_spin_unlock(&group->lock);
+	group_unlock(group, &before);
 }
 
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {
+	struct group_snapshot before;
 	uint64_t end = group->first_sector + group->sector_count;
 	uint32_t start, length;
 	bool found;
@@ -421,10 +364,10 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 		from = group->first_sector;
 	if (from >= end)
 		return false;
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	bgs_group_recall_locked(group);
-	found = bgs_index_next(&group->index, relative(group, from), &start, &length);
-	bgs_spin_unlock(&group->lock);
+	found = bgs_index_next(&group->index, group_relative(group, from), &start, &length);
+	group_unlock(group, &before);
 	if (found) {
 		*sector_out = group->first_sector + start;
 		*sectors_out = length;
@@ -434,28 +377,31 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 
 int bgs_group_freeze(struct bgs_group *group, bool force)
 {
+	struct group_snapshot before;
 	int ret = 0;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	bgs_group_recall_locked(group);
 	if (!force && (group->index.free_sectors != group->added_sectors ||
 		       group->caching == BGS_CACHING_STARTED)) {
 		ret = -EBUSY;
 	} else {
-		__atomic_store_n(&group->state, group->state | BGS_GROUP_REMOVED,
+		__atomic_store_n(&group->state, (uint8_t)(group->state | BGS_GROUP_REMOVED),
 				 __ATOMIC_RELAXED);
-		publish(group);
+		note_state(group);
 	}
-	bgs_spin_unlock(&group->lock);
+	group_unlock(group, &before);
 	return ret;
 }
 
 void bgs_group_thaw(struct bgs_group *group)
 {
-	bgs_spin_lock(&group->lock);
-	__atomic_store_n(&group->state, group->state & ~BGS_GROUP_REMOVED, __ATOMIC_RELAXED);
-	publish(group);
-	bgs_spin_unlock(&group->lock);
+	struct group_snapshot before;
+	group_lock(group, &before);
+	__atomic_store_n(&group->state, (uint8_t)(group->state & ~BGS_GROUP_REMOVED),
+			 __ATOMIC_RELAXED);
+	note_state(group);
+	group_unlock(group, &before);
 }
 
 bool bgs_group_try_get(struct bgs_group *group)
@@ -486,11 +432,12 @@ void bgs_group_put(struct bgs_group *group)
 
 void bgs_group_finish_caching(struct bgs_group *group, int error)
 {
-	bgs_spin_lock(&group->lock);
+	struct group_snapshot before;
+	group_lock(group, &before);
 	group->cache_error = error;
 	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
 			 __ATOMIC_RELEASE);
-	publish(group);
-	bgs_spin_unlock(&group->lock);
+	note_state(group);
+	group_unlock(group, &before);
 	BGS_PROBE2(caching, group->logical, error);
 }

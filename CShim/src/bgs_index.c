@@ -194,6 +194,31 @@ bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 	return operations->claim_best(ix, len, need, class_limit, start_out);
 }
 
+bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+			 uint32_t *start_out, uint32_t *run_out)
+{
+	uint32_t run;
+
+	if (!bgs_index_claim_upto(ix, len, need, class_limit, start_out))
+		return false;
+	*run_out = len;
+	if (bgs_index_next(ix, *start_out + len, &run, run_out) && run == *start_out + len)
+		*run_out += len;
+	else
+		*run_out = len;
+	return true;
+}
+
+int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uint32_t *run_out,
+			 uint32_t *run_len_out)
+{
+	int ret = bgs_index_add(ix, start, len);
+
+	if (ret == 0)
+		bgs_index_next(ix, start, run_out, run_len_out);
+	return ret;
+}
+
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
 			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
 {

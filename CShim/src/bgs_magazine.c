@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "bgs_group.h"
+#include "bgs_group_locked.h"
 #include "bgs_probe.h"
 
 void bgs_magazine_init(struct bgs_magazine *magazine)
@@ -50,9 +50,7 @@ void bgs_magazine_close(struct bgs_magazine *magazine, unsigned type)
 	if (!group)
 		return;
 	/* The group may have taken the window back by now; then it has others at most. */
-	bgs_spin_lock(&group->lock);
-	bgs_group_recall_locked(group);
-	bgs_spin_unlock(&group->lock);
+	bgs_group_recall(group);
 }
 
 /* Move the free sectors of a region from the index into bits. */
@@ -97,6 +95,7 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 {
 	struct bgs_window *window = &magazine->window[type];
 	uint64_t region = sector >> BGS_REGION_SHIFT;
+	struct group_snapshot before;
 	uint64_t sequence;
 	uint32_t bits;
 
@@ -106,25 +105,24 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	/* Still set while a recall by another thread is on its way: then leave it alone. */
 	if (bgs_dereference(window->group))
 		goto out_magazine;
-	bgs_spin_lock(&group->lock);
+	group_lock(group, &before);
 	/* A cluster's range is neither in the index nor in a window: do not mix the two. */
-	if (group->state || group->caching != BGS_CACHING_FINISHED || group->clusters ||
-	    is_lent(group, region))
+	if (!group->claimable || group->clusters || is_lent(group, region))
 		goto out;
 	bits = take_region(group, region);
-	bgs_group_publish_locked(group);
 	__atomic_store_n(&magazine->tag[type], region, __ATOMIC_RELAXED);
 	__atomic_store_n(&magazine->flags[type], group->flags, __ATOMIC_RELAXED);
 	__atomic_store_n(&magazine->owned[type], bits, __ATOMIC_RELAXED);
 	bgs_publish(window->group, group);
 	window->next = group->lent;
 	group->lent = window;
+	group->lends = 1;
 	sequence = (magazine->word[type] >> 32) + 1;
 	/* Release: pairs with the acquire in bgs_magazine_claim() and _give_back(). */
 	__atomic_store_n(&magazine->word[type], sequence << 32 | bits, __ATOMIC_RELEASE);
 	BGS_PROBE3(window_open, group->logical, region, bits);
 out:
-	bgs_spin_unlock(&group->lock);
+	group_unlock(group, &before);
 out_magazine:
 	bgs_spin_unlock(&magazine->lock);
 }

@@ -24,6 +24,16 @@ void bgs_table_free(struct bgs_table *table)
 	free(table);
 }
 
+struct bgs_group *bgs_table_find_slow(const struct bgs_table *table, uint64_t logical)
+{
+	uint32_t position = bgs_table_position(table, logical);
+
+	if (position >= __atomic_load_n(&table->count, __ATOMIC_ACQUIRE) ||
+	    table->entries[position].logical > logical)
+		return NULL;
+	return table->entries[position].group;
+}
+
 /*
  * Write the buckets that begin in [from, to): position is the entry that ends at
  * or after all of those addresses. Stops at the last bucket there is.
