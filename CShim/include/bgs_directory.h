@@ -149,9 +149,30 @@ static inline void bgs_block_note(struct bgs_block *block, unsigned slot, uint32
 	__atomic_store_n(steps, came ? *steps | bit : *steps & ~bit, __ATOMIC_RELAXED);
 }
 
+void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class);
+
 /* Set or clear a group's bit for a class. The group's free-space lock held. */
-void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class);
-void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class);
+static inline void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class)
+{
+	struct bgs_node *node = block->node;
+
+	/* The group's own bit is known to be clear, so adding sets it. */
+	__atomic_fetch_add(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
+	/* Already said above, as nearly always? Invariant 4: both are read after the write. */
+	if (!(__atomic_load_n(&node->bits[size_class], __ATOMIC_SEQ_CST) >>
+		      (block->number % BGS_NODE_BLOCKS) &
+	      1) ||
+	    !(__atomic_load_n(&node->summary[size_class / 64], __ATOMIC_SEQ_CST) >>
+		      (size_class % 64) &
+	      1))
+		bgs_node_set(node, block, size_class);
+}
+
+static inline void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class)
+{
+	/* What is above is cleared by a search that finds it empty. */
+	__atomic_fetch_sub(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
+}
 
 /* The part of a directory that a search looks at: blocks [first, last], some slots of each. */
 struct bgs_range {

@@ -287,7 +287,7 @@ struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position
 }
 
 /* The step after a directory named a group: -ENOSPC says that the hint was stale. */
-static inline bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need,
+static __attribute__((always_inline)) inline bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need,
 				  unsigned class_limit, uint64_t *sector_out)
 {
 	struct group_snapshot before;
@@ -308,7 +308,7 @@ static inline bool claim_in_group(struct bgs_group *group, uint32_t sectors, uin
  * itself may still be too short; from the next step on only a stale hint can
  * disappoint. *class_out: the class it was found under.
  */
-static inline struct bgs_group *claim_in_range(struct bgs_space *space,
+static __attribute__((always_inline)) inline struct bgs_group *claim_in_range(struct bgs_space *space,
 					       const struct bgs_range *range, uint32_t sectors,
 					       uint32_t need, unsigned *class_out,
 					       uint64_t *sector_out)
@@ -351,7 +351,7 @@ claim_elsewhere(struct bgs_space *space, struct bgs_range *range, uint32_t secto
 	return claim_in_range(space, range, sectors, need, class_out, sector_out);
 }
 
-static inline int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *space, uint64_t flags,
+static __attribute__((always_inline)) inline int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *space, uint64_t flags,
 			  uint32_t sectors, uint32_t need, uint64_t *sector_out)
 {
 	bool small = sectors <= BGS_MAGAZINE_MAX && need == sectors && allocator->magazines_used;

@@ -133,26 +133,12 @@ void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *
 	directory->group_count--;
 }
 
-void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class)
+void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)
 {
-	unsigned word = size_class / 64;
-	uint64_t bit = UINT64_C(1) << (size_class % 64);
-
-	/* The group's own bit is known to be clear, so adding sets it. */
-	__atomic_fetch_add(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
-	if (!(__atomic_load_n(&block->node->bits[size_class], __ATOMIC_SEQ_CST) &
-	      (UINT64_C(1) << (block->number % BGS_NODE_BLOCKS))))
-		__atomic_fetch_or(&block->node->bits[size_class],
-				  UINT64_C(1) << (block->number % BGS_NODE_BLOCKS),
-				  __ATOMIC_SEQ_CST);
-	if (!(__atomic_load_n(&block->node->summary[word], __ATOMIC_SEQ_CST) & bit))
-		__atomic_fetch_or(&block->node->summary[word], bit, __ATOMIC_SEQ_CST);
-}
-
-void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class)
-{
-	/* What is above is cleared by whoever finds it empty. */
-	__atomic_fetch_sub(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&node->bits[size_class],
+			  UINT64_C(1) << (block->number % BGS_NODE_BLOCKS), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&node->summary[size_class / 64], UINT64_C(1) << (size_class % 64),
+			  __ATOMIC_SEQ_CST);
 }
 
 void bgs_node_clear_bit(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)

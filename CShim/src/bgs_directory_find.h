@@ -22,6 +22,16 @@ static inline bool block_has(const struct bgs_block *block, unsigned size_class)
 	return __atomic_load_n(&block->bits[size_class], __ATOMIC_SEQ_CST) != 0;
 }
 
+/*
+ * Whether this search clears the stale bits that it meets: one in 16 does. A class
+ * that comes and goes would otherwise cost two atomic operations each time, which
+ * is more than looking at an empty block 16 times.
+ */
+static inline bool stale_is_cleared(void)
+{
+	return bgs_thread_self.ticks % 16 == 0;
+}
+
 /* The 16 step bytes of one class, as two words. */
 struct step_bytes {
 	uint64_t low, high;
@@ -97,7 +107,7 @@ static inline uint16_t slots_in_block(struct bgs_block *block, uint16_t slots,
 }
 
 /* The best of the blocks of a node, among those of mask, in a class of several lengths. */
-static inline struct bgs_group *find_step(struct bgs_node *node, struct bgs_block *const *blocks,
+static __attribute__((noinline)) struct bgs_group *find_step(struct bgs_node *node, struct bgs_block *const *blocks,
 				   uint64_t bits, uint16_t slot_mask, struct bgs_fit *fit)
 {
 	struct bgs_block *best = NULL;
@@ -115,7 +125,7 @@ static inline struct bgs_group *find_step(struct bgs_node *node, struct bgs_bloc
 			best_slots = slots;
 			if (step <= fit->step)
 				break;
-		} else if (!slots && !block_has(block, fit->size_class)) {
+		} else if (!slots && !block_has(block, fit->size_class) && stale_is_cleared()) {
 			bgs_node_clear_bit(node, block, fit->size_class);
 		}
 	}
@@ -137,7 +147,7 @@ static inline struct bgs_group *find_length(struct bgs_node *node,
 
 		if (__builtin_expect(slots != 0, 1))
 			return bgs_dereference(block->groups[__builtin_ctz(slots)]);
-		if (!all)
+		if (!all && stale_is_cleared())
 			bgs_node_clear_bit(node, block, size_class);
 	}
 	return NULL;
@@ -176,13 +186,13 @@ static inline struct bgs_group *find_in_node(struct bgs_node *node,
 			fit->size_class = size_class;
 			fit->step = 0;
 		}
-		if (size_class < BGS_STEPS_FROM - 1)
+		if (size_class < BGS_STEPS_FROM - 1 || size_class == BGS_INDEX_CLASSES - 1)
 			group = find_length(node, blocks, all & mask, slot_mask, size_class);
 		else
 			group = find_step(node, blocks, all & mask, slot_mask, fit);
 		if (group)
 			return group;
-		if (!all)
+		if (!all && stale_is_cleared())
 			bgs_node_clear_summary(node, size_class);
 		size_class++;
 	}

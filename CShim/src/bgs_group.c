@@ -10,29 +10,26 @@
 #include "bgs_probe.h"
 #include "bgs_rcu.h"
 
-/* Set and clear the bits of one summary word that differ. */
-static void publish_word(struct bgs_group *group, unsigned word, uint64_t before, uint64_t now)
-{
-	uint64_t set = now & ~before;
-	uint64_t clear = before & ~now;
-
-	for (; set; set &= set - 1)
-		bgs_block_set(group->block, group->slot,
-			      word * 64 + (unsigned)__builtin_ctzll(set));
-	for (; clear; clear &= clear - 1)
-		bgs_block_clear(group->block, group->slot,
-				word * 64 + (unsigned)__builtin_ctzll(clear));
-}
-
 void bgs_group_publish(struct bgs_group *group, const struct group_snapshot *before)
 {
 	uint64_t mask = -(uint64_t)group->claimable;
-	unsigned word;
+	struct bgs_block *block = group->block;
+	unsigned slot = group->slot, word;
 
 	BGS_ASSERT_HELD(&group->lock);
-	for (word = 0; word < BGS_SUMMARY_WORDS; word++)
-		publish_word(group, word, before->present[word],
-			     group->index.present[word] & mask);
+	for (word = 0; word < BGS_SUMMARY_WORDS; word++) {
+		uint64_t now = group->index.present[word] & mask;
+		uint64_t changed = now ^ before->present[word];
+
+		for (; changed; changed &= changed - 1) {
+			unsigned bit = (unsigned)__builtin_ctzll(changed);
+
+			if (now >> bit & 1)
+				bgs_block_set(block, slot, word * 64 + bit);
+			else
+				bgs_block_clear(block, slot, word * 64 + bit);
+		}
+	}
 }
 
 void bgs_group_trim(struct bgs_group *group)
