@@ -6,6 +6,7 @@
  * Arguments were checked by bgs_index.c: ranges are not empty and lie inside the group.
  */
 #include "bgs_index_bits_search.h"
+#include "bgs_index_fast.h"
 
 /* Area 0 or 1 of a kind (@first = 0 nodes, 2 bitmaps): the one that is not being trimmed. */
 static unsigned area_pick(struct bgs_index *ix, unsigned first)
@@ -165,6 +166,15 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	unsigned at;
 	int result;
 
+#if BGS_AVX2
+	(void)path;
+	(void)at;
+	if (ix->height == 2 ? fast_add(ix, 2, start, len) :
+	    ix->height == 1 ? fast_add(ix, 1, start, len) :
+	    ix->height == 0 ? fast_add(ix, 0, start, len) :
+			      false)
+		return 0;
+#else
 	if (__builtin_expect(ix->height == 1, 1)) {
 		result = runs_add_try(ix, 1, start, len, &path, &at);
 
@@ -176,6 +186,7 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 		if (__builtin_expect(result == 0, 1))
 			return 0;
 	}
+#endif
 	result = runs_add_slow(ix, start, len);
 	/* Only the slow way adds nodes. */
 	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
@@ -255,6 +266,14 @@ static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 		index_after_map(ix);
 		return claimed;
 	}
+#if BGS_AVX2
+	if (ix->height == 2)
+		return fast_claim(ix, 2, len, need, class_limit, start_out);
+	if (ix->height == 1)
+		return fast_claim(ix, 1, len, need, class_limit, start_out);
+	if (ix->height == 0)
+		return fast_claim_root(ix, len, need, class_limit, start_out);
+#endif
 	return tree_claim_best(ix, len, need, class_limit, start_out);
 }
 
