@@ -101,6 +101,13 @@ struct bgs_index {
 
 	struct bgs_index_node root;
 
+	/*
+	 * What the last call did: after an add the run that the range became part of,
+	 * after a claim the length that the run had; a length of 0: that was not noted.
+	 */
+	uint32_t noted_start;
+	uint32_t noted_len;
+
 	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in use */
 	uint32_t unit_next;
 	uint32_t leaf_free;

@@ -134,6 +134,8 @@ static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t le
 	if (start + len != first && first + run != start)
 		return false;
 	run += len;
+	ix->noted_start = first < start ? first : start;
+	ix->noted_len = run;
 	ix->root.key[0] = first < start ? first : start;
 	ix->root.child[0] = run;
 	ix->free_sectors = run;
@@ -181,17 +183,9 @@ bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uin
 bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			  uint32_t *start_out)
 {
-	need = need > len ? need : len;
-	if (!len || need > ix->free_sectors)
-		return false;
-	/* Its length is all that is free. */
-	if (has_one_run(ix)) {
-		if (bgs_class_of(ix->free_sectors) > class_limit)
-			return false;
-		one_run_claim(ix, len, start_out);
-		return true;
-	}
-	return operations->claim_best(ix, len, need, class_limit, start_out);
+	uint32_t run;
+
+	return bgs_index_claim_run(ix, len, need, class_limit, start_out, &run);
 }
 
 bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
@@ -199,24 +193,44 @@ bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsi
 {
 	uint32_t run;
 
-	if (!bgs_index_claim_upto(ix, len, need, class_limit, start_out))
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
 		return false;
-	*run_out = len;
-	if (bgs_index_next(ix, *start_out + len, &run, run_out) && run == *start_out + len)
-		*run_out += len;
-	else
-		*run_out = len;
+	/* Its length is all that is free. */
+	if (has_one_run(ix)) {
+		if (bgs_class_of(ix->free_sectors) > class_limit)
+			return false;
+		*run_out = ix->free_sectors;
+		one_run_claim(ix, len, start_out);
+		return true;
+	}
+	ix->noted_len = 0;
+	if (!operations->claim_best(ix, len, need, class_limit, start_out))
+		return false;
+	*run_out = ix->noted_len;
+	if (__builtin_expect(ix->noted_len == 0, 0)) {
+		if (bgs_index_next(ix, *start_out + len, &run, run_out) && run == *start_out + len)
+			*run_out += len;
+		else
+			*run_out = len;
+	}
 	return true;
 }
 
 int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uint32_t *run_out,
 			 uint32_t *run_len_out)
 {
-	int ret = bgs_index_add(ix, start, len);
+	int ret;
 
-	if (ret == 0)
+	ix->noted_len = 0;
+	ret = bgs_index_add(ix, start, len);
+	if (__builtin_expect(ret, 0))
+		return ret;
+	*run_out = ix->noted_start;
+	*run_len_out = ix->noted_len;
+	if (__builtin_expect(ix->noted_len == 0, 0))
 		bgs_index_next(ix, start, run_out, run_len_out);
-	return ret;
+	return 0;
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,

@@ -181,6 +181,8 @@ VEC bool fast_add(struct bgs_index *ix, unsigned height, uint32_t start, uint32_
 		if (right)
 			way.starts[pos] = start;
 		ix->free_sectors += len;
+		ix->noted_start = way.starts[pos - left];
+		ix->noted_len = before + len;
 		fast_class_move(ix, &way, height, before, before + len);
 		return true;
 	}
@@ -189,6 +191,8 @@ VEC bool fast_add(struct bgs_index *ix, unsigned height, uint32_t start, uint32_
 	fast_insert(way.starts, n, pos, start);
 	fast_insert(way.lens, n, pos, len);
 added:
+	ix->noted_start = start;
+	ix->noted_len = len;
 	ix->run_count++;
 	ix->free_sectors += len;
 	fast_class_set(ix, &way, height, bgs_class_of(len));
@@ -224,6 +228,7 @@ VEC uint32_t fast_take(struct bgs_index *ix, const struct fast_way *way, unsigne
 	const unsigned n = height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS;
 	uint32_t start = way->starts[at], run = way->lens[at];
 
+	ix->noted_len = run;
 	ix->free_sectors -= len;
 	if (__builtin_expect(run != len, 0)) {
 		way->starts[at] = start + len;
