@@ -85,8 +85,9 @@ static inline struct bgs_group *bgs_table_find(const struct bgs_table *table, ui
 {
 	uint32_t position = bgs_table_position(table, logical);
 
+	/* The end counts too: the entry may have been appended since the position was found. */
 	if (position >= __atomic_load_n(&table->count, __ATOMIC_ACQUIRE) ||
-	    table->entries[position].logical > logical)
+	    table->entries[position].logical > logical || table->entries[position].end <= logical)
 		return NULL;
 	return table->entries[position].group;
 }

@@ -243,8 +243,10 @@ struct bgs_group *bgs_allocator_get_next_group(struct bgs_allocator *allocator, 
 	table = bgs_dereference(allocator->table);
 	position = bgs_table_position(table, logical);
 	count = __atomic_load_n(&table->count, __ATOMIC_ACQUIRE);
+	/* The end is looked at again: entries may have been appended since. */
 	for (; position < count && !group; position++)
-		if (bgs_group_try_get(table->entries[position].group))
+		if (table->entries[position].end > logical &&
+		    bgs_group_try_get(table->entries[position].group))
 			group = table->entries[position].group;
 	bgs_rcu_read_unlock();
 	return group;
