@@ -153,20 +153,15 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 		goto out;
 	if (!cached)
 		__atomic_fetch_add(&group->space->uncached, 1, __ATOMIC_RELAXED);
-	ret = bgs_directory_link(&group->space->directory, group, &group->block, &group->slot);
+	ret = bgs_directory_slot_take(&group->space->directory, &group->block, &group->slot);
 	if (ret)
 		goto out_cached;
-	/* Last: whoever finds a group by its address finds it whole. */
+	/* The table first: what a search claims from the group can be given back at once. */
 	ret = bgs_table_add(&allocator->table, logical, logical + length, group, &retired);
-	if (ret == 0)
+	if (ret == 0) {
+		bgs_directory_link(group->block, group->slot, group);
 		goto out;
-
-	/* A search in list order may have seen it: take it out as a removal does. */
-	bgs_group_freeze(group, true);
-	bgs_directory_unlink(group->block, group->slot);
-	bgs_mutex_unlock(&allocator->groups_mutex);
-	bgs_rcu_synchronize();
-	bgs_mutex_lock(&allocator->groups_mutex);
+	}
 	bgs_directory_slot_free(&group->space->directory, group->block, group->slot);
 out_cached:
 	if (!cached)
