@@ -398,10 +398,14 @@ bool bgs_caching_begin(struct bgs_allocator *allocator, struct bgs_group *group)
 		return false;
 	bgs_mutex_lock(&allocator->state_mutex);
 	if (group->caching == BGS_CACHING_NONE) {
+		bgs_spin_lock(&group->lock);
 		__atomic_store_n(&group->caching, BGS_CACHING_STARTED, __ATOMIC_RELAXED);
+		bgs_spin_unlock(&group->lock);
+		group->cacher = bgs_thread_ordinal();
 		mine = true;
 	}
-	while (!mine && group->caching == BGS_CACHING_STARTED)
+	while (!mine && group->caching == BGS_CACHING_STARTED &&
+	       group->cacher != bgs_thread_ordinal())
 		bgs_mutex_wait(&allocator->state_mutex, &allocator->state_changed);
 	bgs_mutex_unlock(&allocator->state_mutex);
 	return mine;
@@ -426,8 +430,8 @@ uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags)
 	return generation;
 }
 
-bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t generation,
-		     int *result_out)
+bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+		     uint64_t generation, int *result_out)
 {
 	struct bgs_chunk_state *chunk = &allocator->chunk[flags & BGS_FLAGS_TYPE];
 	bool mine = false;
@@ -435,8 +439,11 @@ bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t g
 	bgs_mutex_lock(&allocator->state_mutex);
 	while (chunk->in_progress)
 		bgs_mutex_wait(&allocator->state_mutex, &allocator->state_changed);
-	if (chunk->generation == generation) {
+	if (chunk->generation == generation ||
+	    (chunk->result && (chunk->flags != flags || chunk->sectors > sectors))) {
 		chunk->in_progress = true;
+		chunk->flags = flags;
+		chunk->sectors = sectors;
 		mine = true;
 	} else {
 		*result_out = chunk->result;
