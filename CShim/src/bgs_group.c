@@ -216,7 +216,9 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 		bool overlaps;
 
 		bgs_spin_lock(&cluster->lock);
-		overlaps = sector < cluster->end && cluster->next < sector + sectors;
+		/* A cluster that has served all it had stands at a place that may be anybody's. */
+		overlaps = cluster->next < cluster->end && sector < cluster->end &&
+			   cluster->next < sector + sectors;
 		bgs_spin_unlock(&cluster->lock);
 		if (overlaps)
 			return -EEXIST;
