@@ -119,6 +119,19 @@ import Testing
         withExtendedLifetime(cluster) {}
     }
 
+    @Test func whereAnEmptyClusterEndedIsNothingToGiveBacks() throws {
+        let allocator = try Allocator()
+        let group = try allocator.addFreeGroup(0, MiB)
+        let cluster = try Cluster(allocator: allocator, flags: .data, window: 8 * sector)
+        let extent = try next(cluster, 8 * sector)
+        #expect(extent.logical == 0)
+        try allocator.giveBack(extent)
+        let whole = try allocator.take(16 * sector) { $0.searchEnd = 16 * sector }
+        #expect(allocator.giveBackRefusal(whole.logical, whole.length) == nil)
+        #expect(group.runs == ["0+256"])
+        withExtendedLifetime(cluster) {}
+    }
+
     @Test func aShorterRunServesWhereNoneIsAsLongAsTheWindow() throws {
         let allocator = try Allocator()
         let group = try allocator.addGroup(logical: 0, length: 8 * MiB, flags: .data)
