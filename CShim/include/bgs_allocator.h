@@ -43,8 +43,10 @@ struct bgs_space {
 struct bgs_chunk_state {
 	/* Counts the requests that ended. */
 	uint64_t generation;
-	/* What the last one returned: 0 or a negative errno. */
+	/* What the last one returned, 0 or a negative errno, and what it asked for. */
 	int32_t result;
+	uint32_t sectors;
+	uint64_t flags;
 	bool in_progress;
 };
 
@@ -185,7 +187,8 @@ struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position
 
 /*
  * Caching: true when this thread is to read the group's free space and end with
- * bgs_caching_end(); false: it has been done, here or by the thread waited for.
+ * bgs_caching_end(); false: it has been done, here or by the thread waited for, or
+ * it is this very thread that is doing it (a hook that looks at its own group).
  */
 bool bgs_caching_begin(struct bgs_allocator *allocator, struct bgs_group *group);
 void bgs_caching_end(struct bgs_allocator *allocator, struct bgs_group *group, int error);
@@ -194,10 +197,11 @@ void bgs_caching_end(struct bgs_allocator *allocator, struct bgs_group *group, i
 uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags);
 /*
  * true: this thread calls the hook and ends with bgs_chunk_end(). false: somebody
- * else did since `generation`, with *result_out: search again.
+ * else did since `generation`, with *result_out, which answers this request too: a
+ * chunk came, or was refused to a request of the same flags for no more sectors.
  */
-bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t generation,
-		     int *result_out);
+bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+		     uint64_t generation, int *result_out);
 void bgs_chunk_end(struct bgs_allocator *allocator, uint64_t flags, int result);
 
 /* Times that free-space locks were taken, and found taken, in all groups. */

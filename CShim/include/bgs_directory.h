@@ -94,8 +94,9 @@ struct bgs_directory {
 	uint32_t block_capacity;
 	struct bgs_node **nodes;
 	uint32_t node_count;
-	/* Groups in it now, and slots ever used; under BGS_MUTEX_GROUPS. */
+	/* Groups in it now; under BGS_MUTEX_GROUPS. */
 	uint32_t group_count;
+	/* Slots ever used; written under BGS_MUTEX_GROUPS, release, once their block is there. */
 	uint32_t slot_count;
 	/* Arrays that were replaced; freed with the directory. */
 	void *retired[64];
@@ -106,15 +107,16 @@ int bgs_directory_init(struct bgs_directory *directory);
 void bgs_directory_destroy(struct bgs_directory *directory);
 
 /*
- * Give a slot to a group: the lowest that is free, so list order is the order of
- * adding. BGS_MUTEX_GROUPS held. bgs_directory_unlink() makes the group
- * unreachable; its slot may be used again only after a grace period, which
- * bgs_directory_slot_free() says is over.
+ * Take a slot for a group: the lowest that is free, so list order is the order of
+ * adding. bgs_directory_link() makes the group reachable there, bgs_directory_unlink()
+ * unreachable again; a slot that was linked may be used again only after a grace
+ * period, which bgs_directory_slot_free() says is over. BGS_MUTEX_GROUPS held.
  *
  * Return: 0 or -ENOMEM.
  */
-int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
-		       struct bgs_block **block_out, uint8_t *slot_out);
+int bgs_directory_slot_take(struct bgs_directory *directory, struct bgs_block **block_out,
+			    uint8_t *slot_out);
+void bgs_directory_link(struct bgs_block *block, unsigned slot, struct bgs_group *group);
 void bgs_directory_unlink(struct bgs_block *block, unsigned slot);
 void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *block,
 			     unsigned slot);

@@ -86,6 +86,8 @@ struct bgs_group {
 	uint64_t flags;
 	/* What kept the group from being cached: a negative errno; with `caching`. */
 	int32_t cache_error;
+	/* Ordinal of the thread that reads the free space; under the state mutex. */
+	uint32_t cacher;
 	/* References; the lists hold one. Atomic. */
 	uint32_t references;
 	/* Bytes kept out of the free space for super block copies; for explanations. */
@@ -148,6 +150,11 @@ static inline uint64_t bgs_group_super_bytes(const struct bgs_group *group)
 static inline struct bgs_allocator *bgs_group_allocator(const struct bgs_group *group)
 {
 	return group->allocator;
+}
+
+static inline bool bgs_group_is_removed(const struct bgs_group *group)
+{
+	return __atomic_load_n(&group->state, __ATOMIC_RELAXED) & BGS_GROUP_REMOVED;
 }
 
 static inline uint32_t bgs_group_caching(const struct bgs_group *group)

@@ -177,20 +177,15 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 		goto out;
 	if (!cached)
 		__atomic_fetch_add(&group->space->uncached, 1, __ATOMIC_RELAXED);
-	ret = bgs_directory_link(&group->space->directory, group, &group->block, &group->slot);
+	ret = bgs_directory_slot_take(&group->space->directory, &group->block, &group->slot);
 	if (ret)
 		goto out_cached;
-	/* Last: whoever finds a group by its address finds it whole. */
+	/* The table first: what a search claims from the group can be given back at once. */
 	ret = bgs_table_add(&allocator->table, logical, logical + length, group, &retired);
-	if (ret == 0)
+	if (ret == 0) {
+		bgs_directory_link(group->block, group->slot, group);
 		goto out;
-
-	/* A search in list order may have seen it: take it out as a removal does. */
-	bgs_group_freeze(group, true);
-	bgs_directory_unlink(group->block, group->slot);
-	bgs_mutex_unlock(&allocator->groups_mutex);
-	bgs_rcu_synchronize();
-	bgs_mutex_lock(&allocator->groups_mutex);
+	}
 	bgs_directory_slot_free(&group->space->directory, group->block, group->slot);
 out_cached:
 	if (!cached)
@@ -267,8 +262,10 @@ struct bgs_group *bgs_allocator_get_next_group(struct bgs_allocator *allocator, 
 	table = bgs_dereference(allocator->table);
 	position = bgs_table_position(table, logical);
 	count = __atomic_load_n(&table->count, __ATOMIC_ACQUIRE);
+	/* The end is looked at again: entries may have been appended since. */
 	for (; position < count && !group; position++)
-		if (bgs_group_try_get(table->entries[position].group))
+		if (table->entries[position].end > logical &&
+		    bgs_group_try_get(table->entries[position].group))
 			group = table->entries[position].group;
 	bgs_rcu_read_unlock();
 	return group;
@@ -461,10 +458,14 @@ bool bgs_caching_begin(struct bgs_allocator *allocator, struct bgs_group *group)
 		return false;
 	bgs_mutex_lock(&allocator->state_mutex);
 	if (group->caching == BGS_CACHING_NONE) {
+		bgs_spin_lock(&group->lock);
 		__atomic_store_n(&group->caching, BGS_CACHING_STARTED, __ATOMIC_RELAXED);
+		bgs_spin_unlock(&group->lock);
+		group->cacher = bgs_thread_ordinal();
 		mine = true;
 	}
-	while (!mine && group->caching == BGS_CACHING_STARTED)
+	while (!mine && group->caching == BGS_CACHING_STARTED &&
+	       group->cacher != bgs_thread_ordinal())
 		bgs_mutex_wait(&allocator->state_mutex, &allocator->state_changed);
 	bgs_mutex_unlock(&allocator->state_mutex);
 	return mine;
@@ -489,8 +490,8 @@ uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags)
 	return generation;
 }
 
-bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t generation,
-		     int *result_out)
+bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+		     uint64_t generation, int *result_out)
 {
 	struct bgs_chunk_state *chunk = &allocator->chunk[flags & BGS_FLAGS_TYPE];
 	bool mine = false;
@@ -498,8 +499,11 @@ bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint64_t g
 	bgs_mutex_lock(&allocator->state_mutex);
 	while (chunk->in_progress)
 		bgs_mutex_wait(&allocator->state_mutex, &allocator->state_changed);
-	if (chunk->generation == generation) {
+	if (chunk->generation == generation ||
+	    (chunk->result && (chunk->flags != flags || chunk->sectors > sectors))) {
 		chunk->in_progress = true;
+		chunk->flags = flags;
+		chunk->sectors = sectors;
 		mine = true;
 	} else {
 		*result_out = chunk->result;

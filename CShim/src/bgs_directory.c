@@ -92,8 +92,8 @@ static int add_block(struct bgs_directory *directory)
 	return 0;
 }
 
-int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
-		       struct bgs_block **block_out, uint8_t *slot_out)
+int bgs_directory_slot_take(struct bgs_directory *directory, struct bgs_block **block_out,
+			    uint8_t *slot_out)
 {
 	struct bgs_block *block;
 	uint32_t slot = directory->slot_count;
@@ -109,7 +109,8 @@ int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
 	if (slot == directory->slot_count) {
 		if (slot == directory->block_count * BGS_BLOCK_GROUPS && add_block(directory))
 			return -ENOMEM;
-		directory->slot_count++;
+		/* Release: pairs with the acquire in bgs_directory_home(). */
+		__atomic_store_n(&directory->slot_count, slot + 1, __ATOMIC_RELEASE);
 	}
 	block = directory->blocks[slot / BGS_BLOCK_GROUPS];
 	slot %= BGS_BLOCK_GROUPS;
@@ -117,8 +118,12 @@ int bgs_directory_link(struct bgs_directory *directory, struct bgs_group *group,
 	directory->group_count++;
 	*block_out = block;
 	*slot_out = (uint8_t)slot;
-	bgs_publish(block->groups[slot], group);
 	return 0;
+}
+
+void bgs_directory_link(struct bgs_block *block, unsigned slot, struct bgs_group *group)
+{
+	bgs_publish(block->groups[slot], group);
 }
 
 void bgs_directory_unlink(struct bgs_block *block, unsigned slot)
@@ -241,7 +246,10 @@ bool bgs_directory_home_slow(struct bgs_directory *directory, struct bgs_lanes *
 		return true;
 	}
 	/* More threads than blocks: some slots of one block. */
-	groups = __atomic_load_n(&directory->slot_count, __ATOMIC_RELAXED);
+	groups = __atomic_load_n(&directory->slot_count, __ATOMIC_ACQUIRE);
+	/* The first block is there a moment before its first slot is used. */
+	if (!groups)
+		return true;
 	if (count > groups)
 		count = groups;
 	lane %= count;

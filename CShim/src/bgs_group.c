@@ -92,17 +92,22 @@ static void recall_cluster(struct bgs_group *group, struct bgs_cluster *cluster)
 		group_index_add(group, group_relative(group, next), (uint32_t)(end - next));
 }
 
-bool bgs_group_recall_locked(struct bgs_group *group)
+static void recall_windows(struct bgs_group *group)
 {
-	bool any = group->lent || group->clusters;
-
-	BGS_ASSERT_HELD(&group->lock);
 	while (group->lent) {
 		struct bgs_window *window = group->lent;
 
 		group->lent = window->next;
 		recall_window(group, window);
 	}
+}
+
+bool bgs_group_recall_locked(struct bgs_group *group)
+{
+	bool any = group->lent || group->clusters;
+
+	BGS_ASSERT_HELD(&group->lock);
+	recall_windows(group);
 	while (group->clusters) {
 		struct bgs_cluster *cluster = group->clusters;
 
@@ -194,7 +199,9 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 		bool overlaps;
 
 		bgs_spin_lock(&cluster->lock);
-		overlaps = sector < cluster->end && cluster->next < sector + sectors;
+		/* A cluster that has served all it had stands at a place that may be anybody's. */
+		overlaps = cluster->next < cluster->end && sector < cluster->end &&
+			   cluster->next < sector + sectors;
 		bgs_spin_unlock(&cluster->lock);
 		if (overlaps)
 			return -EEXIST;
@@ -267,7 +274,7 @@ static inline int refusal(const struct bgs_group *group)
 	return group->caching == BGS_CACHING_FINISHED ? 0 : -EAGAIN;
 }
 
-/* The claim itself; the lock held and nothing lent where bounds or alignment matter. */
+/* The claim itself; the lock held and no window open. */
 static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
 {
 	uint64_t group_end = group->first_sector + group->sector_count;
@@ -303,7 +310,11 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 	ret = -ENOSPC;
 	if (wish->sectors > group->sector_count || wish->need > group->sector_count)
 		goto out;
-	/* What is lent may be just what was asked for: look again once it is back. */
+	/*
+	 * A window may have the first sector at or above `from`, or part of the tightest
+	 * run. A cluster keeps what it set aside for as long as the rest serves.
+	 */
+	recall_windows(group);
 	if (claim_locked(group, wish, &start) ||
 	    (bgs_group_recall_locked(group) && claim_locked(group, wish, &start))) {
 		*sector_out = group->first_sector + start;

@@ -28,8 +28,9 @@ struct bgs_group *bgs_table_find_slow(const struct bgs_table *table, uint64_t lo
 {
 	uint32_t position = bgs_table_position(table, logical);
 
+	/* The end counts too: the entry may have been appended since the position was found. */
 	if (position >= __atomic_load_n(&table->count, __ATOMIC_ACQUIRE) ||
-	    table->entries[position].logical > logical)
+	    table->entries[position].logical > logical || table->entries[position].end <= logical)
 		return NULL;
 	return table->entries[position].group;
 }
@@ -40,16 +41,12 @@ struct bgs_group *bgs_table_find_slow(const struct bgs_table *table, uint64_t lo
  */
 static void fill_buckets(struct bgs_table *table, uint64_t from, uint64_t to, uint32_t position)
 {
-	uint64_t bucket = from <= table->base
-				  ? 0
-				  : (from - table->base + (UINT64_C(1) << table->shift) - 1) >>
-					    table->shift;
+	/* Rounded up; written so that nothing overflows at the end of the address space. */
+	uint64_t bucket = from <= table->base ? 0 : ((from - table->base - 1) >> table->shift) + 1;
+	uint64_t last = (to - table->base - 1) >> table->shift;
 
-	for (; bucket < table->bucket_count; bucket++) {
-		if (table->base + (bucket << table->shift) >= to)
-			break;
+	for (; bucket < table->bucket_count && bucket <= last; bucket++)
 		__atomic_store_n(&table->buckets[bucket], position, __ATOMIC_RELAXED);
-	}
 }
 
 /* A version with room for twice as many entries; buckets sized for what entries span. */

@@ -149,7 +149,8 @@ public final class Allocator: @unchecked Sendable {
 
     /// Learns a group's free space, or waits for the thread that does.
     ///
-    /// - Returns: 0 or the negative errno that is kept with the group.
+    /// - Returns: 0 or the negative errno that is kept with the group; 0 to the thread that is just
+    ///   learning it, which sees what it has reported so far.
     package func cacheFreeSpace(of reference: GroupReference) -> CInt {
         if reference.isCached { return 0 }
         guard unsafe bgs_caching_begin(core, reference.pointer) else { return reference.cacheError }
@@ -167,11 +168,17 @@ public final class Allocator: @unchecked Sendable {
 
     /// Asks the source for a chunk, unless another thread did since `generation`.
     ///
+    /// - Parameter asked: counted up when this thread asked.
     /// - Returns: 0 or the negative errno of whoever asked.
-    func allocateChunk(flags: UInt64, sectors: UInt32, generation: UInt64) -> CInt {
+    func allocateChunk(
+        flags: UInt64, sectors: UInt32, generation: UInt64, asked: inout Int
+    ) -> CInt {
         guard allocatesChunks, let source else { return -bgs_enospc }
         var result: CInt = 0
-        guard unsafe bgs_chunk_begin(core, flags, generation, &result) else { return result }
+        guard unsafe bgs_chunk_begin(core, flags, sectors, generation, &result) else {
+            return result
+        }
+        asked += 1
         let length = UInt64(sectors) << UInt64(sectorShift)
         do throws(AllocationError) {
             try source.allocateChunk(

@@ -43,6 +43,7 @@ package struct GroupReference {
         BlockGroupFlags(rawValue: unsafe bgs_group_flags(pointer))
     }
     package var isReadOnly: Bool { unsafe bgs_group_is_read_only(pointer) }
+    var isRemoved: Bool { unsafe bgs_group_is_removed(pointer) }
     /// Super block copies inside the group, bytes: never free here, free on disk.
     package var superBytes: UInt64 { unsafe bgs_group_super_bytes(pointer) }
     var sectorShift: UInt32 { unsafe bgs_group_allocator(pointer).pointee.sector_shift }

@@ -11,15 +11,19 @@
 //
 // A claim that may come from anywhere first asks the directories, which lead to the tightest run; the
 // walk in list order is then the truth that a refusal rests on. Every loop has a bound: groups end,
-// chunkRoundsMax, 31 halvings.
+// the limits below, 31 halvings.
 
 internal import CShim
 
 /// Slack that a search asks for once its hint has failed: empty_cluster of the seed.
 private let emptyClusterBytes: UInt64 = 2 << 20
 
-/// How often one search may get a chunk and lose it to others.
-private let chunkRoundsMax = 8
+/// How often one search may ask for a chunk: one that came may be lost to others, or not serve.
+private let chunksAskedMax = 8
+/// The same with a `searchEnd`, which a new chunk is likely to lie behind.
+private let boundedChunksAskedMax = 1
+/// How often one search is repeated because a chunk came that others had asked for.
+private let searchRoundsMax = 4096
 
 extension Allocator {
     /// Claims what is wished for, or half of it and so on down to its minimum.
@@ -31,7 +35,7 @@ extension Allocator {
             var sector: UInt64 = 0
             let result = findFreeExtent(wish, sector: &sector)
             if result == 0 { return (sector, wish.sectors) }
-            if result != -bgs_enospc || wish.sectors <= wish.sectorsMin {
+            if wish.sectors <= wish.sectorsMin {
                 bgs_probe_refused(wish.flags, UInt64(wish.sectors), result)
                 throw AllocationError(result: result)
             }
@@ -48,17 +52,21 @@ extension Allocator {
         }
 
         var cacheError: CInt = 0
-        for _ in 0..<chunkRoundsMax {
+        var asked = 0
+        let askedMax = wish.end == UInt64.max ? chunksAskedMax : boundedChunksAskedMax
+        for _ in 0..<searchRoundsMax {
             let generation = unsafe bgs_chunk_generation(core, wish.flags)
             if searchGroups(wish, emptySectors, sector: &sector, cacheError: &cacheError) {
                 return 0
             }
+            if asked == askedMax { break }
             let chunk = allocateChunk(
-                flags: wish.flags, sectors: wish.sectors, generation: generation)
-            if chunk != 0 && emptySectors == 0 { break }
+                flags: wish.flags, sectors: wish.sectors, generation: generation, asked: &asked)
+            if chunk != 0 && emptySectors == 0 && !allocatesChunks { break }
             emptySectors = 0
             if chunk != 0 {
-                // No chunk: what is left is the same groups without slack.
+                // No chunk: what is left is the same groups without slack, and those that came
+                // between this search and the refusal.
                 if searchGroups(wish, 0, sector: &sector, cacheError: &cacheError) { return 0 }
                 break
             }
@@ -106,7 +114,8 @@ extension Allocator {
                 if group.isReadOnly { continue }
                 let cached = cacheFreeSpace(of: group)
                 if cached != 0 {
-                    cacheError = cached
+                    // A group that has just gone is not one that might have served.
+                    if !group.isRemoved { cacheError = cached }
                     continue
                 }
                 if claim(in: group, wish, need, sector: &sector) { return true }
