@@ -4,7 +4,7 @@
 //
 // Layout: up to `rowsMax` groups have a row each, with figures beside it; more share rows in columns.
 // All lengths are in pixels of a canvas `width` wide; strips are to the scale of the longest group,
-// but never narrower than `stripMin`.
+// but never narrower than a least width, so that a tiny group can be seen and pointed at.
 
 import BGDiskFormat
 import BlockGroups
@@ -14,7 +14,6 @@ struct SVGMap {
     private static let width = 1200
     private static let margin = 40
     private static let rowsMax = 40
-    private static let stripMin = 24
     /// Shades between used and free.
     private static let shades = 8
 
@@ -140,15 +139,18 @@ struct SVGMap {
     private var lengthMax: UInt64 { image.groups.map(\.length).max() ?? 1 }
 
     /// Pixels of a strip when the longest has `full`.
-    private func stripWidth(_ group: ImageGroup, full: Int) -> Int {
+    private func stripWidth(_ group: ImageGroup, full: Int, least: Int) -> Int {
         let share = Double(group.length) / Double(max(lengthMax, 1))
-        return max(min(SVGMap.stripMin, full), Int((share * Double(full)).rounded()))
+        return max(least, Int((share * Double(full)).rounded()))
     }
 
     private mutating func drawRows(from top: Int) -> Int {
         var y = top
-        let left = SVGMap.margin + 190
-        let full = SVGMap.width - 2 * SVGMap.margin - 190 - 150
+        let least = 60
+        // About 7.5 pixels a character of the bold names.
+        let names = image.groups.map { $0.words.count * 15 / 2 }.max() ?? 0
+        let left = SVGMap.margin + 92 + max(90, names) + 16
+        let full = SVGMap.width - left - SVGMap.margin - 150
         let right = SVGMap.width - SVGMap.margin
         write("starts at", SVGMap.margin + 80, y + 4, "s e")
         write("type, length", SVGMap.margin + 92, y + 4, "s")
@@ -159,7 +161,7 @@ struct SVGMap {
             write(sizeText(group.logical), SVGMap.margin + 80, y + 13, "m e n")
             write(group.words, SVGMap.margin + 92, y + 11, "s b")
             write(sizeText(group.length), SVGMap.margin + 92, y + 25, "s n")
-            strip(group, left, y, stripWidth(group, full: full), 28)
+            strip(group, left, y, stripWidth(group, full: full, least: least), 28)
             write(percentText(group.record.used, of: group.length), right, y + 11, "b e n")
             if group.failure == nil {
                 write(
@@ -168,7 +170,7 @@ struct SVGMap {
             }
             y += 42
         }
-        return drawFootnote(from: y)
+        return drawFootnote(from: y, least: least)
     }
 
     private mutating func drawColumns(from top: Int) -> Int {
@@ -178,6 +180,7 @@ struct SVGMap {
         let cell = room / columns
         let rows = (image.groups.count + columns - 1) / columns
         let pitch = 38
+        let least = 24
         for (index, group) in image.groups.enumerated() {
             // Down each column first, so that neighbours in address are neighbours in sight.
             let x = SVGMap.margin + index / rows * cell
@@ -186,16 +189,16 @@ struct SVGMap {
             write(
                 "\(group.words), \(sizeText(group.length))", x + (cell - gap) / 2, y + 10, "s mid")
             write(percentText(group.record.used, of: group.length), x + cell - gap, y + 10, "s e n")
-            strip(group, x, y + 14, stripWidth(group, full: cell - gap), 14)
+            strip(group, x, y + 15, stripWidth(group, full: cell - gap, least: least), 14)
         }
-        return drawFootnote(from: top + rows * pitch + 4)
+        return drawFootnote(from: top + rows * pitch + 4, least: least)
     }
 
-    private mutating func drawFootnote(from top: Int) -> Int {
+    private mutating func drawFootnote(from top: Int, least: Int) -> Int {
         write(
             "Each strip is a block group, from its first byte to its last; the longest is "
                 + "\(sizeText(lengthMax)). Addresses are logical. Shorter groups are drawn to the "
-                + "same scale, but at least \(SVGMap.stripMin) pixels wide.",
+                + "same scale, but at least \(least) pixels wide.",
             SVGMap.margin, top + 12, "s")
         return top + 20
     }
@@ -237,7 +240,8 @@ struct SVGMap {
 
     /// A copy of the super block: a black line with a head, wider than it is to scale.
     private mutating func superMark(_ x: Int, _ y: Int, _ height: Int) {
-        body += "<path class=\"super\" d=\"M\(x - 3) \(y - 3)h7l-2.5 4v\(height - 1)h-2v-\(height - 1)z\"/>"
+        body += "<path class=\"super\" "
+        body += "d=\"M\(x - 3) \(y - 2)h7l-2.5 3v\(height - 1)h-2v-\(height - 1)z\"/>"
     }
 
     private func tooltip(_ group: ImageGroup) -> String {
