@@ -147,12 +147,13 @@ func describe(_ error: FilesystemError, paths: [String]) -> String {
     if let index = error.deviceIndex, Int(index) < paths.count {
         prefix = paths[Int(index)] + ": "
         error.deviceIndex = nil
+        // The path says already that it is a device.
+        if error.subject.description == "device", error.devid == nil { error.subject = "" }
     } else if error.root == nil, error.slot == nil, paths.count == 1 {
         prefix = paths[0] + ": "
     }
-    if error.what.utf8CodeUnitCount > 0, case .notFound = error.code {
-        return prefix + error.message + ": " + errorText(error.errno)
-    }
+    // What a system call said is best said in the system's words.
+    if case .notFound = error.code { return prefix + error.message + ": " + errorText(error.errno) }
     guard case .system(let number) = error.code else { return prefix + error.message }
     let message = error.message
     let suffix = " (errno \(number))"

@@ -11,7 +11,7 @@ func sizeText(_ bytes: UInt64) -> String {
         scale <<= 10
     }
     let whole = bytes / scale
-    let hundredths = unit == 0 ? 0 : Int(Double(bytes % scale) / Double(scale) * 100)
+    let hundredths = unit == 0 ? 0 : min(99, Int(Double(bytes % scale) / Double(scale) * 100))
     var text = "\(whole)"
     if hundredths > 0, whole < 1000 {
         text += hundredths % 10 == 0 ? ".\(hundredths / 10)" : "." + padded(hundredths, 2)
