@@ -37,8 +37,12 @@ struct Claim: ParsableCommand {
     var count = 100_000
 
     @Option(
-        help: ArgumentHelp("Lengths: a range or one size; rounded up to sectors.", valueName: "4K-1M"),
-        transform: SizeRange.parse)
+        help: ArgumentHelp(
+            "Lengths: a range or one size, rounded up to sectors. (default: 4K-1M)",
+            valueName: "4K-1M"
+        ),
+        transform: SizeRange.parse
+    )
     var sizes = SizeRange(least: 4096, most: 1 << 20)
 
     @Option(help: ArgumentHelp("Type of block groups to claim from.", valueName: "type"))
@@ -49,26 +53,34 @@ struct Claim: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Chance of giving back an earlier claim after each, 0 to 100.", valueName: "percent"))
+            "Chance of giving back an earlier claim after each, 0 to 100.",
+            valueName: "percent"
+        )
+    )
     var giveBack = 50
 
     @Option(
         help: ArgumentHelp(
             "Begin to look at this address, or, with 'last', where the thread's last claim ended.",
-            valueName: "address|last"),
-        transform: Claim.parseHint)
+            valueName: "address|last"
+        ),
+        transform: Claim.parseHint
+    )
     var hint: ClaimPlan.Hint = .none
 
     @Option(
         help: ArgumentHelp("Addresses are multiples of this.", valueName: "size"),
-        transform: parseSize)
+        transform: parseSize
+    )
     var align: UInt64 = 0
 
     @Option(
         help: ArgumentHelp(
             "Take less than asked for, but at least this, rather than be refused.",
-            valueName: "size"),
-        transform: parseSize)
+            valueName: "size"
+        ),
+        transform: parseSize
+    )
     var min: UInt64 = 0
 
     @Option(help: "Seed of every random choice; drawn and printed if not given.")

@@ -22,30 +22,36 @@ struct ClaimReport {
         let tally = outcome.tally
         func fact(_ name: String, _ text: String) {
             output.line(
-                style.bold(name) + String(repeating: " ", count: max(1, 11 - name.count)) + text)
+                style.bold(name) + String(repeating: " ", count: max(1, 11 - name.count)) + text
+            )
         }
         fact(
             "what if",
             "\(counted(UInt64(plan.threads), "thread")) claimed \(plan.sizes.text) of \(wanted), "
-                + "\(grouped(UInt64(plan.count))) times, giving back \(plan.giveBackPercent) %")
+                + "\(grouped(UInt64(plan.count))) times, giving back \(plan.giveBackPercent) %"
+        )
         fact("seed", String(plan.seed))
         fact(
             "rate",
             style.bold("\(grouped(UInt64(rate))) claims/s") + ", every one checked "
-                + "(\(decimal(outcome.seconds, 3)) s)")
+                + "(\(decimal(outcome.seconds, 3)) s)"
+        )
         fact(
             "claims",
             "\(grouped(tally.claims)) of \(sizeText(tally.claimedBytes)) in all, "
                 + "\(grouped(tally.givenBack)) given back meanwhile, "
-                + "\(sizeText(outcome.heldBytes.reduce(0, +))) held at the end")
+                + "\(sizeText(outcome.heldBytes.reduce(0, +))) held at the end"
+        )
         fact(
             "misses",
-            "\(grouped(tally.misses)) (\(percentText(tally.misses, of: UInt64(plan.count))))")
+            "\(grouped(tally.misses)) (\(percentText(tally.misses, of: UInt64(plan.count))))"
+        )
         fact(
             "locks",
             "taken \(grouped(outcome.locksTaken)) times, contended "
                 + "\(grouped(outcome.locksContended)) times "
-                + "(\(percentText(outcome.locksContended, of: outcome.locksTaken)))")
+                + "(\(percentText(outcome.locksContended, of: outcome.locksTaken)))"
+        )
         output.line()
         writeGroups(to: &output, style)
         if let refusal = outcome.refusal { write(refusal.words, to: &output, style) }
@@ -55,7 +61,8 @@ struct ClaimReport {
         } else if outcome.fault == nil {
             output.line(
                 style.paint("no two claims overlapped", "1;32")
-                    + "; all lay in free space, and given back they left it as it was")
+                    + "; all lay in free space, and given back they left it as it was"
+            )
         } else {
             output.line(style.paint("FAILED", "1;31"))
         }
@@ -88,7 +95,9 @@ struct ClaimReport {
             style.dim(
                 "and \(counted(UInt64(rest.count), "group")) more, with "
                     + counted(rest.reduce(0) { $0 + tally.claimsOfGroup[$1] }, "claim")
-                    + " of \(sizeText(rest.reduce(0) { $0 + tally.bytesOfGroup[$1] }))"))
+                    + " of \(sizeText(rest.reduce(0) { $0 + tally.bytesOfGroup[$1] }))"
+            )
+        )
     }
 
     /// The allocator's own words, without groups that were never in question.
@@ -98,7 +107,8 @@ struct ClaimReport {
         let lines = explanation.split(separator: "\n").filter {
             !$0.hasSuffix(": wrong type or profile")
         }
-        let shown = lines.count <= ClaimReport.explanationLinesMax
+        let shown =
+            lines.count <= ClaimReport.explanationLinesMax
             ? lines.count : ClaimReport.explanationLinesMax - 1
         for line in lines.prefix(shown) { output.line("  " + line) }
         if shown < lines.count {

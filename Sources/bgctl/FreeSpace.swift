@@ -65,7 +65,8 @@ struct FreeSpace: ParsableCommand {
                 style.bold("group \(group.logical)  \(group.words)")
                     + "  \(sizeText(group.length)), \(sizeText(group.record.used)) used, "
                     + "\(sizeText(numbers.freeBytes)) free in "
-                    + counted(numbers.runCount, "extent"))
+                    + counted(numbers.runCount, "extent")
+            )
             let width = String(group.record.end).count
             group.forEachFree { logical, length in
                 let start = String(logical)
@@ -73,7 +74,8 @@ struct FreeSpace: ParsableCommand {
                 output.line(
                     String(repeating: " ", count: max(0, width - start.count) + 2) + start
                         + String(repeating: " ", count: max(0, 14 - bytes.count)) + bytes
-                        + style.dim("  " + sizeText(length)))
+                        + style.dim("  " + sizeText(length))
+                )
             }
         }
         try output.flush()

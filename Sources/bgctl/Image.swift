@@ -14,8 +14,10 @@ struct ImageOptions: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
             "Image files or block devices of one file system, in any order.",
-            valueName: "image"),
-        completion: .file())
+            valueName: "image"
+        ),
+        completion: .file()
+    )
     var images: [String]
 
     @Flag(help: "Print JSON.")
@@ -33,7 +35,9 @@ struct SourceOptions: ParsableArguments {
         help: ArgumentHelp(
             "Where to learn free space from: auto (the free-space tree where it is valid), or "
                 + "extents (the extent tree: what no extent holds is free).",
-            valueName: "auto|extents"))
+            valueName: "auto|extents"
+        )
+    )
     var source: Source = .auto
 }
 
@@ -84,8 +88,10 @@ final class Image {
         self.source = source
         do throws(FilesystemError) {
             filesystem = try Filesystem(
-                paths: paths, readOnly: true,
-                freeSpace: source == .extents ? .extentTree : .automatic)
+                paths: paths,
+                readOnly: true,
+                freeSpace: source == .extents ? .extentTree : .automatic
+            )
         } catch {
             throw Failure(describe(error, paths: options.images))
         }
@@ -107,7 +113,12 @@ final class Image {
             }
             groups.append(
                 ImageGroup(
-                    record: record, group: group, failure: failure, statistics: group.statistics))
+                    record: record,
+                    group: group,
+                    failure: failure,
+                    statistics: group.statistics
+                )
+            )
             progress.report(index + 1, of: records.count)
         }
         progress.end()
@@ -131,7 +142,8 @@ final class Image {
     private func reason(for record: BlockGroupRecord, _ error: AllocationError) -> String {
         do throws(FilesystemError) {
             try reader.freeSpace(
-                of: record, source: source == .extents ? .extentTree : .automatic
+                of: record,
+                source: source == .extents ? .extentTree : .automatic
             ) { (_, _) throws(FilesystemError) in }
         } catch {
             return describe(error, paths: paths)

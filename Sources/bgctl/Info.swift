@@ -60,7 +60,8 @@ private struct Facts {
         let style = Style(isOn: Terminal.hasColour)
         func fact(_ name: String, _ text: String) {
             output.line(
-                style.bold(name) + String(repeating: " ", count: max(1, 14 - name.count)) + text)
+                style.bold(name) + String(repeating: " ", count: max(1, 14 - name.count)) + text
+            )
         }
         fact("label", label.isEmpty ? "none" : printable(label))
         fact("fsid", superBlock.fsid.text)
@@ -73,7 +74,8 @@ private struct Facts {
         fact(
             "sector size",
             sizeText(UInt64(superBlock.sectorSize))
-                + ", node size \(sizeText(UInt64(superBlock.nodeSize)))")
+                + ", node size \(sizeText(UInt64(superBlock.nodeSize)))"
+        )
         fact("features", wrapped(features, indent: 14, width: max(60, Terminal.width)))
         output.line()
         writeDevices(to: &output, style)
@@ -99,7 +101,9 @@ private struct Facts {
                 paths[device.index],
             ])
         }
-        for devid in missingDevids.sorted() { table.add([String(devid), "-", "-", "-", "missing"]) }
+        for devid in missingDevids.sorted() {
+            table.add([String(devid), "-", "-", "-", "missing"])
+        }
         table.write(to: &output, style: style)
     }
 

@@ -60,7 +60,9 @@ struct JSONWriter: ~Copyable {
     }
 
     private mutating func nested(
-        _ open: String, _ close: String, _ body: (inout JSONWriter) throws -> Void
+        _ open: String,
+        _ close: String,
+        _ body: (inout JSONWriter) throws -> Void
     ) rethrows {
         separate()
         output.write(open)

@@ -18,7 +18,8 @@ struct Map: ParsableCommand {
     @Option(
         name: .shortAndLong,
         help: ArgumentHelp("Write an SVG picture to this file instead.", valueName: "file.svg"),
-        completion: .file(extensions: ["svg"]))
+        completion: .file(extensions: ["svg"])
+    )
     var output: String?
 
     @Flag(help: "In the terminal, a row for each group however many there are.")

@@ -66,7 +66,8 @@ final class OwnerMap: @unchecked Sendable {
     func release(_ logical: UInt64, _ length: UInt64) -> Bool {
         guard let range = bits(logical, length) else { return false }
         return forEachWord(range) { index, mask in
-            unsafe words[index].bitwiseOr(mask, ordering: .acquiringAndReleasing).oldValue & mask == 0
+            unsafe words[index].bitwiseOr(mask, ordering: .acquiringAndReleasing).oldValue & mask
+                == 0
         }
     }
 
@@ -120,7 +121,8 @@ func firstOverlap(
 
 /// The first of these ranges that does not lie in one of `free`, which are ascending and apart.
 func firstOutside(
-    _ ranges: [(logical: UInt64, length: UInt64)], _ free: [(logical: UInt64, length: UInt64)]
+    _ ranges: [(logical: UInt64, length: UInt64)],
+    _ free: [(logical: UInt64, length: UInt64)]
 ) -> (logical: UInt64, length: UInt64)? {
     for range in ranges {
         var low = 0

@@ -72,10 +72,17 @@ struct SVGMap {
                 + counted(image.superBlock.deviceCount, "device")
                 + ", \(sizeText(length)) in \(counted(UInt64(image.groups.count), "block group")): "
                 + "\(sizeText(used)) used, \(sizeText(free)) free",
-            SVGMap.margin, 80, "m")
+            SVGMap.margin,
+            80,
+            "m"
+        )
         write(image.superBlock.fsid.text, SVGMap.width - SVGMap.margin, 54, "s e n")
         write(
-            "generation \(image.superBlock.generation)", SVGMap.width - SVGMap.margin, 72, "s e n")
+            "generation \(image.superBlock.generation)",
+            SVGMap.width - SVGMap.margin,
+            72,
+            "s e n"
+        )
         return 104
     }
 
@@ -92,14 +99,21 @@ struct SVGMap {
             let filled = max(total.used > 0 ? 2 : 0, Int((share * Double(barWidth)).rounded()))
             if filled > 0 { rect(left, y + 1, filled, 15, kind, round: 3) }
             write(
-                percentText(total.used, of: total.length), left + barWidth + 56, y + 13, "b e n")
+                percentText(total.used, of: total.length),
+                left + barWidth + 56,
+                y + 13,
+                "b e n"
+            )
             write(
                 "\(sizeText(total.used)) of \(sizeText(total.length)) in "
                     + counted(UInt64(total.groups), "group") + ", "
                     + (total.runs > 0
                         ? "\(counted(total.runs, "free run")), the largest "
                             + sizeText(total.largestRun) : "no free run"),
-                left + barWidth + 72, y + 13, "m n")
+                left + barWidth + 72,
+                y + 13,
+                "m n"
+            )
             y += 25
         }
         return y + 10
@@ -166,7 +180,10 @@ struct SVGMap {
             if group.failure == nil {
                 write(
                     "\(sizeText(numbers.freeBytes)) in \(counted(numbers.runCount, "run"))",
-                    right, y + 26, "s e n")
+                    right,
+                    y + 26,
+                    "s e n"
+                )
             }
             y += 42
         }
@@ -187,7 +204,11 @@ struct SVGMap {
             let y = top + index % rows * pitch
             write(sizeText(group.logical), x, y + 10, "s n")
             write(
-                "\(group.words), \(sizeText(group.length))", x + (cell - gap) / 2, y + 10, "s mid")
+                "\(group.words), \(sizeText(group.length))",
+                x + (cell - gap) / 2,
+                y + 10,
+                "s mid"
+            )
             write(percentText(group.record.used, of: group.length), x + cell - gap, y + 10, "s e n")
             strip(group, x, y + 15, stripWidth(group, full: cell - gap, least: least), 14)
         }
@@ -199,13 +220,21 @@ struct SVGMap {
             "Each strip is a block group, from its first byte to its last; the longest is "
                 + "\(sizeText(lengthMax)). Addresses are logical. Shorter groups are drawn to the "
                 + "same scale, but at least \(least) pixels wide.",
-            SVGMap.margin, top + 12, "s")
+            SVGMap.margin,
+            top + 12,
+            "s"
+        )
         return top + 20
     }
 
     /// The strip itself: all used, then what is free on top.
-    private mutating func strip(_ group: ImageGroup, _ x: Int, _ y: Int, _ width: Int, _ height: Int)
-    {
+    private mutating func strip(
+        _ group: ImageGroup,
+        _ x: Int,
+        _ y: Int,
+        _ width: Int,
+        _ height: Int
+    ) {
         guard group.failure == nil else {
             rect(x, y, width, height, "back", round: 2)
             write("unreadable", x + 6, y + height / 2 + 5, "s bad")
@@ -249,13 +278,19 @@ struct SVGMap {
         return escape(
             "\(group.words) at \(group.logical), \(sizeText(group.length)): "
                 + "\(sizeText(group.record.used)) used, \(sizeText(numbers.freeBytes)) free in "
-                + "\(counted(numbers.runCount, "run")), the largest \(sizeText(numbers.largestRun))")
+                + "\(counted(numbers.runCount, "run")), the largest \(sizeText(numbers.largestRun))"
+        )
     }
 
     // MARK: Elements
 
     private mutating func rect(
-        _ x: Int, _ y: Int, _ width: Int, _ height: Int, _ names: String, round: Int = 0
+        _ x: Int,
+        _ y: Int,
+        _ width: Int,
+        _ height: Int,
+        _ names: String,
+        round: Int = 0
     ) {
         let corner = round > 0 ? " rx=\"\(round)\"" : ""
         body += "<rect class=\"\(names)\" x=\"\(x)\" y=\"\(y)\" width=\"\(width)\" "

@@ -36,7 +36,10 @@ struct SizeRange: Equatable {
         guard parts.count <= 2, let first = parts.first, let last = parts.last else {
             throw ValidationError("'\(text)' is not a range of sizes; write 4K-1M")
         }
-        let range = SizeRange(least: try parseSize(String(first)), most: try parseSize(String(last)))
+        let range = SizeRange(
+            least: try parseSize(String(first)),
+            most: try parseSize(String(last))
+        )
         guard range.least > 0 else { throw ValidationError("sizes begin above 0") }
         guard range.least <= range.most else {
             throw ValidationError("'\(text)' ends below where it begins")

@@ -37,13 +37,16 @@ struct TerminalMap {
             style.bold(printable(image.title))
                 + style.dim(
                     "  \(sizeText(image.superBlock.totalBytes)), "
-                        + counted(UInt64(image.groups.count), "block group")))
+                        + counted(UInt64(image.groups.count), "block group")
+                )
+        )
         let kinds = image.kinds.map { style.paint("█ ", colour($0)) + $0.name }
         let steps = (0...8).map { block($0) }.joined()
         output.line(
             "free " + style.paint(steps, "38;5;245;48;5;236") + " used   "
                 + kinds.joined(separator: "   ") + "   " + style.paint("S", "1;7")
-                + " copy of the super block")
+                + " copy of the super block"
+        )
     }
 
     /// A few rows for each group: more where there are few groups.
@@ -94,7 +97,8 @@ struct TerminalMap {
             first += perRow
         }
         output.line(
-            style.dim("each strip is a block group, \(cells) cells; --rows gives each its own row"))
+            style.dim("each strip is a block group, \(cells) cells; --rows gives each its own row")
+        )
     }
 
     private func writeTotals(to output: inout Output) {
@@ -105,7 +109,8 @@ struct TerminalMap {
                     + right(percentText(total.used, of: total.length), 6)
                     + "  \(sizeText(total.used)) of \(sizeText(total.length)) used, "
                     + "\(sizeText(total.free)) free in \(counted(total.runs, "run"))"
-                    + (total.runs > 1 ? ", the largest \(sizeText(total.largestRun))" : ""))
+                    + (total.runs > 1 ? ", the largest \(sizeText(total.largestRun))" : "")
+            )
         }
     }
 

@@ -11,7 +11,8 @@ import Testing
 
 @Suite(
     "bgctl, run as a program",
-    .enabled(if: Program.whyNot == nil, Comment(rawValue: Program.whyNot ?? "")))
+    .enabled(if: Program.whyNot == nil, Comment(rawValue: Program.whyNot ?? ""))
+)
 struct CommandTests {
     // MARK: JSON
 
@@ -30,7 +31,8 @@ struct CommandTests {
         var end = 0
         for group in groups {
             #expect(
-                Set(group.keys) == ["start", "length", "flags", "used", "free", "free_extents"])
+                Set(group.keys) == ["start", "length", "flags", "used", "free", "free_extents"]
+            )
             let start = try #require(group["start"] as? Int)
             let length = try #require(group["length"] as? Int)
             #expect(start >= end, "sorted, and apart")
@@ -64,9 +66,19 @@ struct CommandTests {
     @Test func severalDevicesAreOneFileSystemInAnyOrder() throws {
         let image = try TestImage(bytes: 300 << 20, devices: 3, "-d", "raid0", "-m", "raid1")
         let forth = try Program.run(
-            "free-space", "--json", image.paths[0], image.paths[1], image.paths[2])
+            "free-space",
+            "--json",
+            image.paths[0],
+            image.paths[1],
+            image.paths[2]
+        )
         let back = try Program.run(
-            "free-space", "--json", image.paths[2], image.paths[0], image.paths[1])
+            "free-space",
+            "--json",
+            image.paths[2],
+            image.paths[0],
+            image.paths[1]
+        )
         #expect(forth.status == 0)
         #expect(forth.output == back.output)
         let partly = try Program.run("info", "--json", image.paths[2], image.paths[1])
@@ -82,17 +94,23 @@ struct CommandTests {
 
     /// Status 1, nothing on standard output, one line on standard error that says `word`.
     private func expectComplaint(
-        _ outcome: Outcome, _ word: String, sourceLocation: SourceLocation = #_sourceLocation
+        _ outcome: Outcome,
+        _ word: String,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) {
         #expect(outcome.status == 1, sourceLocation: sourceLocation)
         #expect(outcome.output.isEmpty, sourceLocation: sourceLocation)
         let lines = outcome.complaint.split(separator: "\n", omittingEmptySubsequences: false)
         #expect(
-            lines.count == 2 && lines[1].isEmpty, "\(outcome.complaint)",
-            sourceLocation: sourceLocation)
+            lines.count == 2 && lines[1].isEmpty,
+            "\(outcome.complaint)",
+            sourceLocation: sourceLocation
+        )
         #expect(
             outcome.complaint.hasPrefix("bgctl: ") && outcome.complaint.contains(word),
-            "\(outcome.complaint)", sourceLocation: sourceLocation)
+            "\(outcome.complaint)",
+            sourceLocation: sourceLocation
+        )
     }
 
     @Test(arguments: ["info", "groups", "free-space", "map", "claim"])
@@ -136,7 +154,9 @@ struct CommandTests {
         expectComplaint(try Program.run("claim", "--profile", "raid1", image.path), "raid1")
         expectComplaint(try Program.run("free-space", "--source", "x", image.path), "--source")
         expectComplaint(
-            try Program.run("map", "--output", "/nowhere/map.svg", image.path), "/nowhere/map.svg")
+            try Program.run("map", "--output", "/nowhere/map.svg", image.path),
+            "/nowhere/map.svg"
+        )
     }
 
     @Test func aDamagedFreeSpaceTreeIsNamedWithItsGroup() throws {
@@ -172,7 +192,9 @@ struct CommandTests {
         let image = try TestImage()
         let script = "\"$0\" free-space --json \"$1\" | head -c 1"
         let outcome = try Program.execute(
-            "/bin/sh", ["-c", script, try #require(Program.path), image.path])
+            "/bin/sh",
+            ["-c", script, try #require(Program.path), image.path]
+        )
         #expect(outcome.output == "{")
         #expect(outcome.complaint.isEmpty)
     }
@@ -217,8 +239,18 @@ struct CommandTests {
         let image = try TestImage()
         for type in ["data", "metadata", "system"] {
             let outcome = try Program.run(
-                "claim", "--json", "--threads", "4", "--count", "4000", "--sizes", "4K-256K",
-                "--type", type, image.path)
+                "claim",
+                "--json",
+                "--threads",
+                "4",
+                "--count",
+                "4000",
+                "--sizes",
+                "4K-256K",
+                "--type",
+                type,
+                image.path
+            )
             #expect(outcome.status == 0, "\(outcome.complaint)")
             let facts = try outcome.json()
             #expect(facts["ok"] as? Bool == true)
@@ -233,7 +265,15 @@ struct CommandTests {
         let image = try TestImage()
         let runs = try (0..<2).map { _ in
             try Program.run(
-                "claim", "--json", "--threads", "1", "--count", "3000", "--seed", "7", image.path
+                "claim",
+                "--json",
+                "--threads",
+                "1",
+                "--count",
+                "3000",
+                "--seed",
+                "7",
+                image.path
             ).json()
         }
         for name in ["claims", "claimed_bytes", "held_bytes", "given_back", "misses"] {
@@ -244,8 +284,22 @@ struct CommandTests {
     @Test func hintsAlignmentAndShorterClaimsKeepTheirPromises() throws {
         let image = try TestImage()
         let outcome = try Program.run(
-            "claim", "--json", "--threads", "3", "--count", "3000", "--hint", "last", "--align",
-            "64K", "--min", "4K", "--type", "metadata", image.path)
+            "claim",
+            "--json",
+            "--threads",
+            "3",
+            "--count",
+            "3000",
+            "--hint",
+            "last",
+            "--align",
+            "64K",
+            "--min",
+            "4K",
+            "--type",
+            "metadata",
+            image.path
+        )
         #expect(outcome.status == 0, "\(outcome.complaint)")
         #expect(try outcome.json()["ok"] as? Bool == true)
     }
@@ -266,8 +320,11 @@ private final class ElementCounter: NSObject, XMLParserDelegate {
     var text = ""
 
     func parser(
-        _ parser: XMLParser, didStartElement name: String, namespaceURI: String?,
-        qualifiedName: String?, attributes: [String: String]
+        _ parser: XMLParser,
+        didStartElement name: String,
+        namespaceURI: String?,
+        qualifiedName: String?,
+        attributes: [String: String]
     ) {
         root = root ?? name
         counts[name, default: 0] += 1

@@ -7,15 +7,19 @@ import Testing
 @testable import bgctl
 
 struct SizeTests {
-    @Test(arguments: [
-        ("4096", UInt64(4096)), ("4K", 4096), ("4k", 4096), ("4KiB", 4096), ("1M", 1 << 20),
-        ("1.5G", 3 << 29), ("2 TiB", 2 << 40), ("0", 0), ("7b", 7),
-    ] as [(String, UInt64)])
+    @Test(
+        arguments: [
+            ("4096", UInt64(4096)), ("4K", 4096), ("4k", 4096), ("4KiB", 4096), ("1M", 1 << 20),
+            ("1.5G", 3 << 29), ("2 TiB", 2 << 40), ("0", 0), ("7b", 7),
+        ] as [(String, UInt64)]
+    )
     func sizesAreReadAsPeopleWriteThem(text: String, bytes: UInt64) throws {
         #expect(try parseSize(text) == bytes)
     }
 
-    @Test(arguments: ["", "K", "4Q", "-1", "1.5", "1..5K", "0x10", "99999999999999999999", "32768P"])
+    @Test(arguments: [
+        "", "K", "4Q", "-1", "1.5", "1..5K", "0x10", "99999999999999999999", "32768P",
+    ])
     func whatIsNoSizeIsRefused(text: String) {
         #expect(throws: (any Error).self) { try parseSize(text) }
     }
@@ -28,11 +32,13 @@ struct SizeTests {
         }
     }
 
-    @Test(arguments: [
-        (UInt64(0), "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1024, "1 KiB"),
-        (1536, "1.5 KiB"), (1 << 30, "1 GiB"), ((1 << 30) - 1, "1023 MiB"),
-        (13_631_488, "13 MiB"), (UInt64.max, "15.99 EiB"),
-    ] as [(UInt64, String)])
+    @Test(
+        arguments: [
+            (UInt64(0), "0 bytes"), (1, "1 byte"), (1023, "1023 bytes"), (1024, "1 KiB"),
+            (1536, "1.5 KiB"), (1 << 30, "1 GiB"), ((1 << 30) - 1, "1023 MiB"),
+            (13_631_488, "13 MiB"), (UInt64.max, "15.99 EiB"),
+        ] as [(UInt64, String)]
+    )
     func sizesAreWrittenForPeopleAndNeverRoundedUp(bytes: UInt64, text: String) {
         #expect(sizeText(bytes) == text)
     }

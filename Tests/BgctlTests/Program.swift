@@ -40,7 +40,9 @@ enum Program {
     }
 
     static func execute(
-        _ path: String, _ arguments: [String], _ variables: [String: String] = [:]
+        _ path: String,
+        _ arguments: [String],
+        _ variables: [String: String] = [:]
     ) throws -> Outcome {
         // Files and not pipes: neither can fill up while the other is read.
         let folder = try Folder()
@@ -102,7 +104,9 @@ final class TestImage {
         if devices == 1 {
             let root = folder.path("root")
             try FileManager.default.createDirectory(
-                atPath: root, withIntermediateDirectories: true)
+                atPath: root,
+                withIntermediateDirectories: true
+            )
             for number in 1...20 {
                 let content = Data(repeating: UInt8(number), count: number * 20_000)
                 try content.write(to: URL(fileURLWithPath: root + "/file\(number)"))
