@@ -161,7 +161,7 @@ func describe(_ error: FilesystemError, paths: [String]) -> String {
         error.deviceIndex = nil
         // The path says already that it is a device.
         if error.subject.description == "device", error.devid == nil { error.subject = "" }
-    } else if error.root == nil, error.slot == nil, paths.count == 1 {
+    } else if error.root == nil, error.subject.description != "volume", paths.count == 1 {
         prefix = paths[0] + ": "
     }
     // What a system call said is best said in the system's words.

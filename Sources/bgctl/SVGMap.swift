@@ -89,8 +89,10 @@ struct SVGMap {
     /// A bar for each type and profile.
     private mutating func drawTotals(from top: Int) -> Int {
         var y = top
-        let left = SVGMap.margin + 150
-        let barWidth = 420
+        // About 9 pixels a character of the bold names.
+        let names = totals.map { $0.words.count * 9 }.max() ?? 0
+        let left = SVGMap.margin + max(136, names) + 14
+        let barWidth = 400
         for total in totals {
             let kind = name(of: total.flags)
             write(total.words, SVGMap.margin, y + 13, "b")
@@ -128,17 +130,12 @@ struct SVGMap {
             write(kind.name, x + 21, y + 20)
             x += 40 + kind.name.count * 7
         }
-        rect(x, y + 8, 14, 14, "free", round: 2)
-        rect(x, y + 8, 14, 14, "line", round: 2)
+        pale(x, y + 8, 14, SVGMap.shades)
+        rect(x, y + 8, 14, 14, "line")
         write("free", x + 21, y + 20)
         x += 72
         for step in 0...SVGMap.shades {
-            rect(x + step * 10, y + 8, 10, 14, image.kinds.first.map(className) ?? "back")
-            if step > 0 {
-                body +=
-                    "<rect class=\"free\" opacity=\"\(opacity(step))\" x=\"\(x + step * 10)\" "
-                    + "y=\"\(y + 8)\" width=\"10\" height=\"14\"/>"
-            }
+            pale(x + step * 10, y + 8, 10, step)
         }
         rect(x, y + 8, 10 * (SVGMap.shades + 1), 14, "line")
         write("partly free, finer than a pixel", x + 10 * (SVGMap.shades + 1) + 8, y + 20)
@@ -146,6 +143,14 @@ struct SVGMap {
         superMark(x + 4, y + 8, 14)
         write("copy of the super block", x + 16, y + 20)
         return y + 44
+    }
+
+    /// A piece of the legend in the colour of the first kind, `shade` parts of it free.
+    private mutating func pale(_ x: Int, _ y: Int, _ width: Int, _ shade: Int) {
+        rect(x, y, width, 14, image.kinds.first.map(className) ?? "back")
+        guard shade > 0 else { return }
+        body += "<rect class=\"free\" opacity=\"\(opacity(shade))\" x=\"\(x)\" y=\"\(y)\" "
+        body += "width=\"\(width)\" height=\"14\"/>\n"
     }
 
     // MARK: The groups
@@ -191,26 +196,27 @@ struct SVGMap {
     }
 
     private mutating func drawColumns(from top: Int) -> Int {
-        let columns = image.groups.count <= 120 ? 3 : 4
-        let gap = 20
+        let columns = image.groups.count <= 120 ? 3 : image.groups.count <= 600 ? 4 : 8
+        let isDense = columns > 4
+        let gap = isDense ? 12 : 20
         let room = SVGMap.width - 2 * SVGMap.margin + gap
         let cell = room / columns
         let rows = (image.groups.count + columns - 1) / columns
-        let pitch = 38
-        let least = 24
+        let pitch = isDense ? 28 : 38
+        let least = isDense ? 8 : 24
         for (index, group) in image.groups.enumerated() {
             // Down each column first, so that neighbours in address are neighbours in sight.
             let x = SVGMap.margin + index / rows * cell
             let y = top + index % rows * pitch
+            let share = percentText(group.record.used, of: group.length)
             write(sizeText(group.logical), x, y + 10, "s n")
-            write(
-                "\(group.words), \(sizeText(group.length))",
-                x + (cell - gap) / 2,
-                y + 10,
-                "s mid"
-            )
-            write(percentText(group.record.used, of: group.length), x + cell - gap, y + 10, "s e n")
-            strip(group, x, y + 15, stripWidth(group, full: cell - gap, least: least), 14)
+            if !isDense {
+                let middle = x + (cell - gap) / 2
+                write("\(group.words), \(sizeText(group.length))", middle, y + 10, "s mid")
+            }
+            write(share, x + cell - gap, y + 10, "s e n")
+            let width = stripWidth(group, full: cell - gap, least: least)
+            strip(group, x, y + 15, width, isDense ? 8 : 14)
         }
         return drawFootnote(from: top + rows * pitch + 4, least: least)
     }
