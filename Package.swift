@@ -71,7 +71,7 @@ let package = Package(
         .executableTarget(
             name: "bgctl",
             dependencies: [
-                "BlockGroups",
+                "BlockGroups", "BGDevices", "BGDiskFormat",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
@@ -101,6 +101,7 @@ let package = Package(
             dependencies: ["BGCInterface", "CBlockGroups"],
             exclude: ["C"]
         ),
+        .testTarget(name: "BgctlTests", dependencies: ["bgctl"]),
         .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
     ],
     cLanguageStandard: .c11,
