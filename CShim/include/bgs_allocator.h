@@ -88,11 +88,13 @@ void bgs_allocator_destroy(struct bgs_allocator *allocator);
 
 /*
  * Add a group; bounds and flags checked by the caller. cached: nothing in it is
- * free until told, but what is told is all there is. Return: 0, -EEXIST, -ENOMEM.
+ * free until told, but what is told is all there is. group_out: NULL, or receives
+ * the group with a reference; looking it up afterwards might find another one.
+ * Return: 0, -EEXIST, -ENOMEM.
  */
 int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, uint64_t length,
 			    uint64_t flags, bool cached, bool read_only, uint64_t super_bytes,
-			    void *context);
+			    struct bgs_group **group_out);
 /* Return: 0, -ENOENT, -EBUSY or -ENOMEM. Waits for a grace period; no lock held. */
 int bgs_allocator_remove_group(struct bgs_allocator *allocator, uint64_t logical);
 

@@ -92,8 +92,6 @@ struct bgs_group {
 	uint32_t references;
 	/* Bytes kept out of the free space for super block copies; for explanations. */
 	uint64_t super_bytes;
-	/* The owner's; passed through. */
-	void *context;
 } __attribute__((aligned(BGS_CACHE_LINE)));
 
 /* What a claim in one group asks for. Sectors. */

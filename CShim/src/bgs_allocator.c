@@ -155,7 +155,7 @@ static bool overlaps(const struct bgs_table *table, uint64_t logical, uint64_t e
 
 int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, uint64_t length,
 			    uint64_t flags, bool cached, bool read_only, uint64_t super_bytes,
-			    void *context)
+			    struct bgs_group **group_out)
 {
 	struct bgs_group *group = make_group(allocator, logical, length, flags, cached);
 	struct bgs_table *retired = NULL;
@@ -166,7 +166,6 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 	group->state = read_only ? BGS_GROUP_READ_ONLY : 0;
 	group->claimable = cached && !read_only;
 	group->super_bytes = super_bytes;
-	group->context = context;
 	bgs_mutex_lock(&allocator->groups_mutex);
 	if (overlaps(allocator->table, logical, logical + length)) {
 		ret = -EEXIST;
@@ -184,6 +183,10 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 	ret = bgs_table_add(&allocator->table, logical, logical + length, group, &retired);
 	if (ret == 0) {
 		bgs_directory_link(group->block, group->slot, group);
+		if (group_out) {
+			bgs_group_get(group);
+			*group_out = group;
+		}
 		goto out;
 	}
 	bgs_directory_slot_free(&group->space->directory, group->block, group->slot);

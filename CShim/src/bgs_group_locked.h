@@ -11,6 +11,7 @@
 #define BGS_GROUP_LOCKED_H
 
 #include "bgs_group.h"
+#include "bgs_index_call.h"
 
 /* What the directory says of a group when its lock is taken. */
 struct group_snapshot {
@@ -54,13 +55,17 @@ static inline void group_unlock(struct bgs_group *group, const struct group_snap
 static inline int group_index_add(struct bgs_group *group, uint32_t start, uint32_t length)
 {
 	uint32_t run, run_length;
-	int ret = bgs_index_add_merged(&group->index, start, length, &run, &run_length);
+	int ret = bgs_index_call_add(&group->index, start, length, &run, &run_length);
 
 	if (__builtin_expect(ret, 0))
 		return ret;
-	bgs_block_note(group->block, group->slot, start - run, false);
-	bgs_block_note(group->block, group->slot, run + run_length - (start + length), false);
-	bgs_block_note(group->block, group->slot, run_length, true);
+	/* Short runs have no steps, and most are short. */
+	if (run_length >= BGS_STEPS_FROM) {
+		bgs_block_note(group->block, group->slot, start - run, false);
+		bgs_block_note(group->block, group->slot, run + run_length - (start + length),
+			       false);
+		bgs_block_note(group->block, group->slot, run_length, true);
+	}
 	return 0;
 }
 
@@ -70,10 +75,12 @@ static inline bool group_index_claim(struct bgs_group *group, uint32_t sectors, 
 {
 	uint32_t run_length;
 
-	if (!bgs_index_claim_run(&group->index, sectors, need, class_limit, start_out, &run_length))
+	if (!bgs_index_call_claim(&group->index, sectors, need, class_limit, start_out, &run_length))
 		return false;
-	bgs_block_note(group->block, group->slot, run_length, false);
-	bgs_block_note(group->block, group->slot, run_length - sectors, true);
+	if (run_length >= BGS_STEPS_FROM) {
+		bgs_block_note(group->block, group->slot, run_length, false);
+		bgs_block_note(group->block, group->slot, run_length - sectors, true);
+	}
 	return true;
 }
 

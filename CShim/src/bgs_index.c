@@ -7,9 +7,19 @@
  */
 #include <sys/mman.h>
 
+#include "bgs_index_call.h"
 #include "bgs_index_internal.h"
 
 static const struct bgs_index_operations *operations = &bgs_index_scalar;
+struct bgs_index_calls bgs_index_calls;
+
+static void use_operations(const struct bgs_index_operations *chosen)
+{
+	operations = chosen;
+	bgs_index_calls.add = chosen->add;
+	bgs_index_calls.claim_best = chosen->claim_best;
+}
+
 
 #ifdef __x86_64__
 static bool cpu_has_avx2(void)
@@ -23,16 +33,17 @@ static bool cpu_has_avx2(void)
 /* Before main() or at dlopen(): no call can come earlier, and no later one has to ask. */
 static __attribute__((constructor)) void choose_operations(void)
 {
+	use_operations(&bgs_index_scalar);
 #ifdef __x86_64__
 	if (cpu_has_avx2())
-		operations = &bgs_index_avx2;
+		use_operations(&bgs_index_avx2);
 #endif
 }
 
 void bgs_index_force_scalar(bool scalar)
 {
 	if (scalar)
-		operations = &bgs_index_scalar;
+		use_operations(&bgs_index_scalar);
 	else
 		choose_operations();
 }
@@ -119,55 +130,13 @@ static bool range_ok(const struct bgs_index *ix, uint32_t start, uint32_t len)
 	return len && start < ix->sectors && len <= ix->sectors - start;
 }
 
-/* A group with one run, which is what a fresh group is: no need for the arrays. */
-static inline bool has_one_run(const struct bgs_index *ix)
-{
-	return ix->run_count == 1 && ix->form == BGS_FORM_RUNS && ix->height == 0;
-}
-
-/* False when the range does not touch the run, or is partly free. */
-static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len)
-{
-	uint32_t first = ix->root.key[0], run = ix->root.child[0];
-	unsigned c;
-
-	if (start + len != first && first + run != start)
-		return false;
-	run += len;
-	ix->noted_start = first < start ? first : start;
-	ix->noted_len = run;
-	ix->root.key[0] = first < start ? first : start;
-	ix->root.child[0] = run;
-	ix->free_sectors = run;
-	c = bgs_class_of(run);
-	ix->present[0] = c < 64 ? (uint64_t)1 << c : 0;
-	ix->present[1] = c < 64 ? 0 : (uint64_t)1 << (c & 63);
-	return true;
-}
-
-/* The run has @len sectors or more. */
-static inline void one_run_claim(struct bgs_index *ix, uint32_t len, uint32_t *start_out)
-{
-	uint32_t start = ix->root.key[0], rest = ix->root.child[0] - len;
-	unsigned c = bgs_class_of(rest | (rest == 0));
-	uint64_t bit = (uint64_t)(rest != 0) << (c & 63);
-
-	*start_out = start;
-	ix->root.key[0] = rest ? start + len : BGS_INDEX_PAD;
-	ix->root.child[0] = rest;
-	ix->run_count = rest != 0;
-	ix->free_sectors = rest;
-	ix->present[0] = c < 64 ? bit : 0;
-	ix->present[1] = c < 64 ? 0 : bit;
-}
-
 int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
+	uint32_t run, run_len;
+
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
-	if (has_one_run(ix) && one_run_add(ix, start, len))
-		return 0;
-	return operations->add(ix, start, len);
+	return bgs_index_call_add(ix, start, len, &run, &run_len);
 }
 
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -191,46 +160,16 @@ bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			 uint32_t *start_out, uint32_t *run_out)
 {
-	uint32_t run;
-
 	need = need > len ? need : len;
-	if (!len || need > ix->free_sectors)
-		return false;
-	/* Its length is all that is free. */
-	if (has_one_run(ix)) {
-		if (bgs_class_of(ix->free_sectors) > class_limit)
-			return false;
-		*run_out = ix->free_sectors;
-		one_run_claim(ix, len, start_out);
-		return true;
-	}
-	ix->noted_len = 0;
-	if (!operations->claim_best(ix, len, need, class_limit, start_out))
-		return false;
-	*run_out = ix->noted_len;
-	if (__builtin_expect(ix->noted_len == 0, 0)) {
-		if (bgs_index_next(ix, *start_out + len, &run, run_out) && run == *start_out + len)
-			*run_out += len;
-		else
-			*run_out = len;
-	}
-	return true;
+	return len && bgs_index_call_claim(ix, len, need, class_limit, start_out, run_out);
 }
 
 int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uint32_t *run_out,
 			 uint32_t *run_len_out)
 {
-	int ret;
-
-	ix->noted_len = 0;
-	ret = bgs_index_add(ix, start, len);
-	if (__builtin_expect(ret, 0))
-		return ret;
-	*run_out = ix->noted_start;
-	*run_len_out = ix->noted_len;
-	if (__builtin_expect(ix->noted_len == 0, 0))
-		bgs_index_next(ix, start, run_out, run_len_out);
-	return 0;
+	if (!range_ok(ix, start, len))
+		return -EINVAL;
+	return bgs_index_call_add(ix, start, len, run_out, run_len_out);
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,

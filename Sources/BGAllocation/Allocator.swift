@@ -91,11 +91,12 @@ public final class Allocator: @unchecked Sendable {
             end <= UInt64.max - sectorSize, flags.isValidForGroup,
             length >> UInt64(sectorShift) < 1 << 31
         else { throw AllocationError(.invalidArgument) }
+        // Not looked up by its address: others may have removed it and added another by then.
+        var added: OpaquePointer?
         try unsafe check(
             bgs_allocator_add_group(
-                core, logical, length, flags.rawValue, !cachesLazily, readOnly, superBytes, nil))
-        guard let group = group(at: logical) else { throw AllocationError(.notFound) }
-        return group
+                core, logical, length, flags.rawValue, !cachesLazily, readOnly, superBytes, &added))
+        return unsafe BlockGroup(adopting: GroupReference(opaque: added.unsafelyUnwrapped))
     }
 
     /// Takes a group away while others may be searching. Waits until no reader can see it.

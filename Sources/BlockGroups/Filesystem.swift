@@ -24,6 +24,7 @@ public final class Filesystem: Sendable {
     /// The file system's own allocator.
     public let allocator: Allocator
     package let reader: FilesystemReader
+    private let origin: FreeSpaceSource
 
     /// Opens a file system.
     ///
@@ -42,8 +43,9 @@ public final class Filesystem: Sendable {
         }
         let reader = try FilesystemReader.open(paths: paths)
         self.reader = reader
+        origin = freeSpace == .extentTree ? .extentTree : .automatic
         do throws(AllocationError) {
-            let source = TreeFreeSpaceSource(reader, freeSpace)
+            let source = TreeFreeSpaceSource(reader, origin)
             allocator = try Allocator(
                 sectorSize: UInt64(reader.superBlock.sectorSize), source: source)
             for record in reader.blockGroups {
@@ -87,29 +89,34 @@ public final class Filesystem: Sendable {
 
     /// Bytes that extents hold in the group that begins at `logical`, from its item; nil: no group.
     public func usedBytes(ofGroupAt logical: UInt64) -> UInt64? {
-        var low = 0
-        var high = reader.blockGroups.count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if reader.blockGroups[middle].logical < logical { low = middle + 1 } else { high = middle }
-        }
-        guard low < reader.blockGroups.count, reader.blockGroups[low].logical == logical else {
-            return nil
-        }
-        return reader.blockGroups[low].used
+        reader.record(ofGroupAt: logical)?.used
     }
 
     /// Why the free space of a group could not be read, in words; nil when it could.
     public func cacheFailure(ofGroupAt logical: UInt64) -> FilesystemError? {
-        guard let record = reader.blockGroups.first(where: { $0.logical == logical }) else {
+        guard let record = reader.record(ofGroupAt: logical) else {
             return nil
         }
         do throws(FilesystemError) {
-            try reader.freeSpace(of: record) { (_, _) throws(FilesystemError) in }
+            try reader.freeSpace(of: record, source: origin) { (_, _) throws(FilesystemError) in }
             return nil
         } catch {
             return error
         }
+    }
+}
+
+extension FilesystemReader {
+    /// The record of the group that begins at `logical`, found by bisection; nil: none does.
+    fileprivate func record(ofGroupAt logical: UInt64) -> BlockGroupRecord? {
+        var low = 0
+        var high = blockGroups.count
+        while low < high {
+            let middle = low + (high - low) / 2
+            if blockGroups[middle].logical < logical { low = middle + 1 } else { high = middle }
+        }
+        guard low < blockGroups.count, blockGroups[low].logical == logical else { return nil }
+        return blockGroups[low]
     }
 }
 
@@ -118,13 +125,13 @@ private final class TreeFreeSpaceSource: BlockGroupSource {
     private let reader: FilesystemReader
     private let origin: FreeSpaceSource
 
-    init(_ reader: FilesystemReader, _ origin: Filesystem.FreeSpaceOrigin) {
+    init(_ reader: FilesystemReader, _ origin: FreeSpaceSource) {
         self.reader = reader
-        self.origin = origin == .extentTree ? .extentTree : .automatic
+        self.origin = origin
     }
 
     func cacheFreeSpace(of group: BlockGroup) throws(AllocationError) {
-        guard let record = reader.blockGroups.first(where: { $0.logical == group.logical }) else {
+        guard let record = reader.record(ofGroupAt: group.logical) else {
             throw AllocationError(.notFound)
         }
         do throws(FilesystemError) {
@@ -142,12 +149,12 @@ private final class TreeFreeSpaceSource: BlockGroupSource {
     }
 
     func allocateChunk(
-        in allocator: Allocator, flags: BGAllocation.BlockGroupFlags, length: UInt64
+        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
     ) throws(AllocationError) {
         throw AllocationError(.readOnly)
     }
 
-    func hasRoomForChunk(flags: BGAllocation.BlockGroupFlags) -> Bool? { false }
+    func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? { nil }
 }
 
 extension FilesystemError {
