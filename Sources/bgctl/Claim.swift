@@ -83,7 +83,7 @@ struct Claim: ParsableCommand {
     )
     var min: UInt64 = 0
 
-    @Option(help: "Seed of every random choice; drawn and printed if not given.")
+    @Option(help: "Seed of what is asked for and given back; drawn and printed if not given.")
     var seed: UInt64?
 
     @OptionGroup var source: SourceOptions
