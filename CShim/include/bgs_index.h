@@ -124,8 +124,10 @@ struct bgs_index {
 	size_t map_area_bytes;
 	/* pages touched in each area, bytes; 0 after a trim */
 	size_t touched[4];
+	/* runs_min of a bitmap that did not come early */
+	uint32_t runs_min_usual;
 	/* to a multiple of a cache line, for arrays of these */
-	uint64_t reserved_tail;
+	uint32_t reserved_tail;
 };
 
 /**

@@ -58,11 +58,11 @@ static size_t pages(size_t bytes)
 	return (bytes + 4095) & ~(size_t)4095;
 }
 
-/* Counts first, then tables and summaries from the top, so that the hot ones share pages; words last. */
+/* Tables and summaries from the top, so that the hot ones share pages; words last. */
 static void lay_out_map(struct bgs_index *ix)
 {
 	size_t words[BGS_INDEX_LEVELS], tables[BGS_INDEX_TABLES];
-	size_t at = BGS_INDEX_CLASSES * sizeof(uint32_t);
+	size_t at = 0;
 
 	words[0] = ((size_t)ix->sectors + 63) / 64;
 	ix->level_count = 1;
@@ -89,7 +89,8 @@ static void lay_out_map(struct bgs_index *ix)
 	ix->map_area_bytes = pages(at);
 	ix->tree_bytes_max = (uint32_t)at;
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
-	ix->runs_min = (uint32_t)(at / 22);
+	ix->runs_min_usual = (uint32_t)(at / 22);
+	ix->runs_min = ix->runs_min_usual;
 }
 
 int bgs_index_init(struct bgs_index *ix, uint32_t sectors)

@@ -187,10 +187,10 @@ static inline void map_count(struct bgs_index *ix, uint32_t start, uint32_t len)
 	unsigned c = bgs_class_of(len);
 	uint32_t at = start >> BGS_CHUNK_SHIFT;
 
-	bgs_map_counts(ix)[c]++;
+	++*bgs_map_count(ix, c);
 	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);
 	for (unsigned level = 0; level < ix->table_count; level++) {
-		bgs_map_table(ix, level)[at >> 6].where[c] |= (uint64_t)1 << (at & 63);
+		bgs_map_table(ix, level)[at >> 6].of[c].where |= (uint64_t)1 << (at & 63);
 		at >>= 6;
 	}
 }
@@ -198,7 +198,7 @@ static inline void map_count(struct bgs_index *ix, uint32_t start, uint32_t len)
 static inline void map_discount(struct bgs_index *ix, uint32_t len)
 {
 	unsigned c = bgs_class_of(len);
-	uint64_t left = --bgs_map_counts(ix)[c] != 0;
+	uint64_t left = --*bgs_map_count(ix, c) != 0;
 
 	ix->present[c >> 6] = (ix->present[c >> 6] & ~((uint64_t)1 << (c & 63))) | left << (c & 63);
 }
@@ -211,6 +211,44 @@ static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t 
 	if ((start & 63) + len <= 64)
 		return (word & ~(uint64_t)0 >> (64 - len)) != 0;
 	return word || map_next_set(ix, start) < start + len;
+}
+
+/*
+ * The usual add, in a group with one table: inside one word, touching no free sector, in a chunk that has some. False,
+ * with nothing changed, when it is not that.
+ */
+static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask;
+	struct bgs_table_row *row;
+	unsigned bit = start & 63, c;
+
+	if (__builtin_expect(bit == 0 || bit + len >= 64 || ix->table_count != 1 ||
+				     ix->level_count < 2,
+			     0))
+		return false;
+	c = bgs_class_of(len);
+	row = &bgs_map_table(ix, 0)->of[c];
+	/* Both lines at once. */
+	__builtin_prefetch(row, 1);
+	before = *word;
+	mask = ~(~(uint64_t)0 << len) << bit;
+	if (__builtin_expect((before & (mask | mask << 1 | mask >> 1)) != 0, 0))
+		return false;
+	if (!before) {
+		struct bgs_level_word *up = &bgs_map_level(ix, 1)[start >> 12];
+
+		if (__builtin_expect(!up->any, 0))
+			return false;
+		up->any |= (uint64_t)1 << (start >> 6 & 63);
+	}
+	*word = before | mask;
+	row->where |= (uint64_t)1 << (start >> BGS_CHUNK_SHIFT);
+	row->count++;
+	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);
+	ix->run_count++;
+	ix->free_sectors += len;
+	return true;
 }
 
 static inline int map_add(struct bgs_index *ix, uint32_t start, uint32_t len)

@@ -181,7 +181,7 @@ static void map_search_table(struct bgs_index *ix, unsigned level, uint32_t at,
 			     struct map_search *search)
 {
 	struct bgs_table *table = &bgs_map_table(ix, level)[at];
-	uint64_t *where = &table->where[search->c];
+	uint64_t *where = &table->of[search->c].where;
 
 	for (uint64_t bits = *where; bits && !map_search_done(search); bits &= bits - 1) {
 		uint32_t below = at * 64 + (uint32_t)__builtin_ctzll(bits);
@@ -189,7 +189,7 @@ static void map_search_table(struct bgs_index *ix, unsigned level, uint32_t at,
 
 		if (level) {
 			map_search_table(ix, level - 1, below, search);
-			present = bgs_map_table(ix, level - 1)[below].where[search->c] != 0;
+			present = bgs_map_table(ix, level - 1)[below].of[search->c].where != 0;
 		} else {
 			present = map_search_chunk(ix, below, search);
 		}
@@ -206,7 +206,7 @@ static bool map_find_best(struct bgs_index *ix, const struct index_wish *wish, u
 		struct map_search search = {
 			.wish = wish,
 			.c = c,
-			.runs_left = bgs_map_counts(ix)[c],
+			.runs_left = *bgs_map_count(ix, c),
 			.plain = wish->align <= 1,
 			.found = { UINT32_MAX, 0 },
 		};
@@ -242,7 +242,7 @@ static bool map_from_table(const struct bgs_index *ix, unsigned level, uint32_t 
 	uint64_t bits = 0;
 
 	for (unsigned c = bgs_class_of(wish->need); c < BGS_INDEX_CLASSES; c++)
-		bits |= table->where[c];
+		bits |= table->of[c].where;
 	if (first / 64 > at)
 		return false;
 	if (first / 64 == at)
@@ -287,7 +287,7 @@ static uint32_t map_longest_below(const struct bgs_index *ix, unsigned level, ui
 {
 	uint32_t longest = 0, start, len;
 
-	for (uint64_t bits = bgs_map_table(ix, level)[at].where[c]; bits && *runs_left;
+	for (uint64_t bits = bgs_map_table(ix, level)[at].of[c].where; bits && *runs_left;
 	     bits &= bits - 1) {
 		uint32_t below = at * 64 + (uint32_t)__builtin_ctzll(bits);
 		struct map_cursor cursor;
@@ -309,7 +309,7 @@ static uint32_t map_longest_below(const struct bgs_index *ix, unsigned level, ui
 static uint32_t map_largest(const struct bgs_index *ix)
 {
 	unsigned c = index_class_last(ix);
-	uint32_t runs_left = bgs_map_counts(ix)[c];
+	uint32_t runs_left = *bgs_map_count(ix, c);
 
 	return map_longest_below(ix, ix->table_count - 1, 0, c, &runs_left);
 }

@@ -149,7 +149,7 @@ static void check_bitmap(const struct bgs_index *ix, struct tally *tally)
 			tally_run(ix, tally, start, len);
 			counts[c]++;
 			for (unsigned t = 0; t < ix->table_count; t++, at >>= 6)
-				CHECK(bgs_map_table(ix, t)[at >> 6].where[c] >> (at & 63) & 1,
+				CHECK(bgs_map_table(ix, t)[at >> 6].of[c].where >> (at & 63) & 1,
 				      "run at %u missing in table level %u", start, t);
 			len = 0;
 		}
@@ -157,7 +157,7 @@ static void check_bitmap(const struct bgs_index *ix, struct tally *tally)
 	for (uint64_t x = ix->sectors; x & 63; x++)
 		CHECK(!(words[x >> 6] >> (x & 63) & 1), "bit behind the end");
 	for (unsigned c = 0; c < BGS_INDEX_CLASSES; c++)
-		CHECK(counts[c] == bgs_map_counts(ix)[c], "count of class %u", c);
+		CHECK(counts[c] == *bgs_map_count(ix, c), "count of class %u", c);
 }
 
 void bgs_index_check(const struct bgs_index *ix)

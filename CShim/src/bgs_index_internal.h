@@ -42,9 +42,17 @@ struct bgs_level_word {
 	uint64_t full;
 };
 
-/* Which of 64 chunks (or of 64 tables below) may hold the start of a run of each class. */
+/*
+ * Which of 64 chunks (or of 64 tables below) may hold the start of a run of a class. The very first table also counts
+ * the runs of the class in the group: next to the bits, because both change together.
+ */
+struct bgs_table_row {
+	uint64_t where;
+	uint64_t count;
+};
+
 struct bgs_table {
-	uint64_t where[BGS_INDEX_CLASSES];
+	struct bgs_table_row of[BGS_INDEX_CLASSES];
 };
 
 #define BGS_CHUNK_SHIFT 12
@@ -99,9 +107,10 @@ static inline struct bgs_table *bgs_map_table(const struct bgs_index *ix, unsign
 	return (struct bgs_table *)(ix->area + (size_t)at * 64);
 }
 
-static inline uint32_t *bgs_map_counts(const struct bgs_index *ix)
+/* How many runs of class @c there are. */
+static inline uint64_t *bgs_map_count(const struct bgs_index *ix, unsigned c)
 {
-	return (uint32_t *)ix->area;
+	return &bgs_map_table(ix, 0)->of[c].count;
 }
 
 static inline struct bgs_leaf *bgs_leaf_at(const struct bgs_index *ix, uint32_t unit)

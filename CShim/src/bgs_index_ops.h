@@ -49,13 +49,42 @@ static void runs_reset(struct bgs_index *ix)
 	node_clear(&ix->root);
 }
 
-static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
-						   uint32_t len);
+static void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len);
+
+/*
+ * Adds in address order that leave a run at least every so many sectors: a bitmap will be smaller in the end, and until
+ * then only those of its pages are touched that are in use. Not before there are some runs to judge by.
+ */
+#define INDEX_EARLY_SPACING 60u
+#define INDEX_EARLY_RUNS 64u
+#define INDEX_EARLY 2
+#define INDEX_EARLY_SECTORS (1u << 24)
+
+static void map_put(struct bgs_index *ix, const uint32_t *starts, const uint32_t *lens, unsigned n)
+{
+	for (unsigned j = 0; j < n && lens[j]; j++) {
+		map_write(ix, starts[j], lens[j], true);
+		map_count(ix, starts[j], lens[j]);
+	}
+}
+
+/* All runs below a node of the tree that @old was, in order. */
+static void map_put_below(struct bgs_index *ix, const struct bgs_index *old,
+			  const struct bgs_index_node *node, unsigned level)
+{
+	for (unsigned s = 0; s < BGS_INDEX_SLOTS && node->key[s] != BGS_INDEX_PAD; s++) {
+		const struct bgs_leaf *leaf = bgs_leaf_at(old, node->child[s]);
+
+		if (level > 1)
+			map_put_below(ix, old, bgs_node_at(old, node->child[s]), level - 1);
+		else
+			map_put(ix, leaf->start, leaf->len, BGS_LEAF_RUNS);
+	}
+}
 
 static void index_to_bitmap(struct bgs_index *ix)
 {
 	struct bgs_index old = *ix;
-	uint32_t from = 0, start, len;
 
 	area_leave(ix);
 	ix->form = BGS_FORM_BITMAP;
@@ -65,11 +94,13 @@ static void index_to_bitmap(struct bgs_index *ix)
 	if (ix->touched[ix->area_used])
 		memset(ix->area, 0, ix->map_area_bytes);
 	area_touched(ix, ix->map_area_bytes);
-	while (from < ix->sectors && tree_next(&old, from, &start, &len)) {
-		map_write(ix, start, len, true);
-		map_count(ix, start, len);
-		from = start + len;
-	}
+	/* One that came early stays for as long as its runs do. */
+	ix->runs_min = ix->run_count / 2 < ix->runs_min_usual ? ix->run_count / 2 :
+								 ix->runs_min_usual;
+	if (old.height)
+		map_put_below(ix, &old, &old.root, old.height);
+	else
+		map_put(ix, old.root.key, old.root.child, BGS_INDEX_SLOTS);
 }
 
 static void index_to_runs(struct bgs_index *ix)
@@ -80,7 +111,7 @@ static void index_to_runs(struct bgs_index *ix)
 	area_leave(ix);
 	runs_reset(ix);
 	while (from < old.sectors && map_next(&old, from, &start, &len)) {
-		runs_add_slow(ix, start, len);
+		runs_append(ix, start, len);
 		from = start + len;
 	}
 }
@@ -90,7 +121,28 @@ static void op_convert(struct bgs_index *ix, int form)
 	if (form == BGS_FORM_BITMAP && ix->form == BGS_FORM_RUNS)
 		index_to_bitmap(ix);
 	/* More runs than the node area is made for cannot go back. */
-	if (form == BGS_FORM_RUNS && ix->form == BGS_FORM_BITMAP && ix->run_count <= 2 * ix->runs_min)
+	if (form == BGS_FORM_RUNS && ix->form == BGS_FORM_BITMAP && ix->run_count <= 2 * ix->runs_min_usual)
+		index_to_runs(ix);
+}
+
+/* Chunks with any free sector. */
+static uint32_t map_chunks(const struct bgs_index *ix)
+{
+	const struct bgs_level_word *level = bgs_map_level(ix, 2);
+	uint32_t chunks = 0, words = (ix->sectors + (1u << 18) - 1) >> 18;
+
+	for (uint32_t at = 0; at < words; at++)
+		chunks += (uint32_t)__builtin_popcountll(level[at].any);
+	return chunks;
+}
+
+/* A bitmap that came early stays if it fills up as expected, and goes if its runs turn out half as dense. */
+static __attribute__((noinline)) void index_early_map(struct bgs_index *ix)
+{
+	if (ix->run_count >= 2 * ix->runs_min_usual)
+		ix->runs_min = ix->runs_min_usual;
+	else if ((uint64_t)map_chunks(ix) << BGS_CHUNK_SHIFT >
+		 (uint64_t)ix->run_count * 2 * INDEX_EARLY_SPACING)
 		index_to_runs(ix);
 }
 
@@ -141,9 +193,19 @@ VEC int runs_add_try(struct bgs_index *ix, unsigned height, uint32_t start, uint
 			   at);
 }
 
-/* Everything but the usual case. */
-static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
-						   uint32_t len)
+static bool index_wants_map(const struct bgs_index *ix, uint32_t start)
+{
+	uint32_t first = ix->root.key[0], last_start, last_len;
+
+	if (ix->run_count < INDEX_EARLY_RUNS || ix->level_count < 3 ||
+	    ix->sectors > INDEX_EARLY_SECTORS || start < first ||
+	    (uint64_t)ix->run_count * INDEX_EARLY_SPACING < start - first)
+		return false;
+	return !tree_next(ix, start, &last_start, &last_len);
+}
+
+/* Everything but the usual case. INDEX_EARLY, with nothing changed, when the group should be a bitmap. */
+static inline int runs_add_loop(struct bgs_index *ix, uint32_t start, uint32_t len, bool may_be_early)
 {
 	for (;;) {
 		struct tree_path path;
@@ -153,11 +215,27 @@ static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_
 
 		if (result == 0 || result == -EEXIST)
 			return result;
-		if (result == -EXDEV)
+		if (result == -EXDEV) {
 			len += runs_take(ix, start + len);
-		else
+			may_be_early = false;
+		} else if (may_be_early && index_wants_map(ix, start)) {
+			return INDEX_EARLY;
+		} else {
 			runs_make_room(ix, &path, at);
+		}
 	}
+}
+
+static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
+						   uint32_t len)
+{
+	return runs_add_loop(ix, start, len, true);
+}
+
+/* A run of a bitmap that becomes a tree: not to come back at once. */
+static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	runs_add_loop(ix, start, len, false);
 }
 
 static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -188,6 +266,10 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	}
 #endif
 	result = runs_add_slow(ix, start, len);
+	if (__builtin_expect(result == INDEX_EARLY, 0)) {
+		index_to_bitmap(ix);
+		return map_add(ix, start, len);
+	}
 	/* Only the slow way adds nodes. */
 	if (__builtin_expect(ix->tree_bytes > ix->tree_bytes_max, 0))
 		index_to_bitmap(ix);
@@ -199,13 +281,13 @@ static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	int result;
 
 	if (ix->form == BGS_FORM_BITMAP) {
-		unsigned c = bgs_class_of(len);
-
-		/* Most likely nothing merges: the three lines this will touch, all at once. */
-		__builtin_prefetch(&bgs_map_counts(ix)[c], 1);
-		__builtin_prefetch(&bgs_map_table(ix, 0)[start >> (BGS_CHUNK_SHIFT + 6)].where[c], 1);
+		if (__builtin_expect(map_add_alone(ix, start, len), 1))
+			return 0;
 		result = map_add(ix, start, len);
 		index_after_map(ix);
+		if (__builtin_expect(ix->runs_min < ix->runs_min_usual, 0) &&
+		    ix->form == BGS_FORM_BITMAP)
+			index_early_map(ix);
 		return result;
 	}
 	return runs_add(ix, start, len);
