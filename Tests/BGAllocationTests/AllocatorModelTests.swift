@@ -293,7 +293,7 @@ private struct Player {
             }
         }
         for group in model.groups { checkGroup(group) }
-        #expect(served > steps / 10 && refused > steps / 50 && wrong > steps / 100)
+        #expect(served > steps / 20 && refused > steps / 500 && wrong > steps / 500)
     }
 }
 
