@@ -19,9 +19,9 @@ private func heapBytes() -> Int {
 }
 
 #if arch(x86_64)
-private let canMeasureHeap = dlsym(nil, "mallinfo2") != nil
+    private let canMeasureHeap = dlsym(nil, "mallinfo2") != nil
 #else
-private let canMeasureHeap = false
+    private let canMeasureHeap = false
 #endif
 
 @Suite(.serialized) struct BeyondTheSeedTests {
@@ -32,7 +32,9 @@ private let canMeasureHeap = false
         let allocator = try Allocator(magazines: magazines)
         let group = try allocator.addFreeGroup(0, MiB)
         let held = try allocator.take(100 * sector)
-        for (start, count) in [(100, 1), (99, 2), (0, 256), (100, 156), (255, 1)] as [(UInt64, UInt64)] {
+        for (start, count) in [(100, 1), (99, 2), (0, 256), (100, 156), (255, 1)]
+            as [(UInt64, UInt64)]
+        {
             let refusal = allocator.giveBackRefusal(start * sector, count * sector)
             #expect(refusal == .exists || refusal == .invalidArgument)
             #expect(group.runs == ["100+156"])
@@ -122,7 +124,8 @@ private let canMeasureHeap = false
         let allocator = try Allocator()
         let group = try allocator.addGroup(logical: MiB, length: MiB, flags: .data)
         let bad: [(UInt64, UInt64)] = [
-            (0, sector), (MiB - sector, 2 * sector), (2 * MiB, sector), (2 * MiB - sector, 2 * sector),
+            (0, sector), (MiB - sector, 2 * sector), (2 * MiB, sector),
+            (2 * MiB - sector, 2 * sector),
             (MiB, 0), (MiB + 1, sector), (MiB, UInt64.max), (UInt64.max - sector + 1, sector),
         ]
         for (start, length) in bad {
@@ -155,7 +158,8 @@ private let canMeasureHeap = false
                     let extent = held.remove(at: Int(random.next() % UInt64(held.count)))
                     try allocator.giveBack(extent)
                 } else {
-                    let sectors = random.next() % 4 == 0 ? 1 + random.next() % 64 : 1 + random.next() % 8
+                    let sectors =
+                        random.next() % 4 == 0 ? 1 + random.next() % 64 : 1 + random.next() % 8
                     let extent = try? allocator.take(sectors * sector) {
                         if sectors > 32 { $0.searchStart = sector }
                     }

@@ -7,7 +7,9 @@ import Testing
 
 @Suite struct ExplainTests {
     private func text(
-        _ allocator: Allocator, _ length: UInt64 = 64 * 1024, _ flags: BlockGroupFlags = .data,
+        _ allocator: Allocator,
+        _ length: UInt64 = 64 * 1024,
+        _ flags: BlockGroupFlags = .data,
         _ adjust: (inout ClaimRequest) -> Void = { _ in }
     ) throws -> String {
         var request = ClaimRequest(length: length, flags: flags)
@@ -17,7 +19,8 @@ import Testing
 
     /// The line about the group that begins there.
     private func line(_ text: String, _ logical: UInt64) -> String {
-        text.split(separator: "\n").map(String.init).first { $0.hasPrefix("group \(logical) ") } ?? ""
+        text.split(separator: "\n").map(String.init).first { $0.hasPrefix("group \(logical) ") }
+            ?? ""
     }
 
     @Test func thereIsNoGroup() throws {
@@ -32,11 +35,15 @@ import Testing
             $0.emptySize = 64 * KiB
             $0.alignment = 16 * KiB
         }
-        for part in ["3 MiB", "at least 1 MiB", "METADATA|RAID1", "64 KiB more", "aligned to 16 KiB"] {
+        for part in [
+            "3 MiB", "at least 1 MiB", "METADATA|RAID1", "64 KiB more", "aligned to 16 KiB",
+        ] {
             #expect(text.contains(part), "\(part) in \(text)")
         }
         #expect(try self.text(try Allocator()).contains("DATA (any profile)"))
-        #expect(try self.text(try Allocator(), sector, [.data, .availSingle]).contains("DATA|single"))
+        #expect(
+            try self.text(try Allocator(), sector, [.data, .availSingle]).contains("DATA|single")
+        )
     }
 
     @Test func aGroupIsReadOnly() throws {
@@ -51,7 +58,9 @@ import Testing
         try allocator.addFreeGroup(MiB, MiB, [.data, .raid1])
         #expect(line(try text(allocator), 0).contains("wrong type or profile"))
         #expect(line(try text(allocator, sector, [.data, .dup]), MiB).contains("wrong type"))
-        #expect(line(try text(allocator, sector, [.data, .availSingle]), MiB).contains("wrong type"))
+        #expect(
+            line(try text(allocator, sector, [.data, .availSingle]), MiB).contains("wrong type")
+        )
         #expect(line(try text(allocator), MiB).contains("has room"))
     }
 
@@ -109,7 +118,11 @@ import Testing
     @Test func superBlockCopiesAreTold() throws {
         let allocator = try Allocator()
         let group = try allocator.addGroup(
-            logical: 0, length: MiB, flags: .data, superBytes: 64 * KiB)
+            logical: 0,
+            length: MiB,
+            flags: .data,
+            superBytes: 64 * KiB
+        )
         try group.addFreeSpace(logical: 0, length: 32 * KiB)
         #expect(line(try text(allocator), 0).contains("64 KiB kept for super block copies"))
     }

@@ -49,7 +49,8 @@ import Testing
     @Test func addingAGroupChecksEveryArgument() throws {
         let allocator = try TestAllocator()
         let bad: [(UInt64, UInt64, UInt64)] = [
-            (1, sector, data), (0, 0, data), (0, 1, data), (0, sector, 0), (0, sector, data | system),
+            (1, sector, data), (0, 0, data), (0, 1, data), (0, sector, 0),
+            (0, sector, data | system),
             (0, sector, metadata | system), (0, sector, 7), (0, sector, data | 1 << 3 | 1 << 4),
             (0, sector, data | 1 << 11), (0, sector, data | 1 << 48), (0, sector, 1 << 4),
             (0, sector << 31, data), (UInt64.max - sector + 1, sector, data),
@@ -58,7 +59,8 @@ import Testing
         for (logical, length, flags) in bad {
             #expect(
                 bg_allocator_add_group(allocator.pointer, logical, length, flags) == -EINVAL,
-                "\(logical) \(length) \(flags)")
+                "\(logical) \(length) \(flags)"
+            )
         }
         #expect(bg_allocator_add_group(nil, 0, sector, data) == -EINVAL)
         for profile in [0, 3, 4, 5, 6, 7, 8, 9, 10] as [UInt64] {
@@ -121,13 +123,17 @@ import Testing
         #expect(bg_allocator_add_group(allocator.pointer, MiB, MiB, data) == 0)
         let group = try allocator.group(MiB)
         let bad: [(UInt64, UInt64)] = [
-            (MiB, 0), (MiB, 1), (MiB + 1, sector), (MiB - sector, sector), (MiB - sector, 2 * sector),
+            (MiB, 0), (MiB, 1), (MiB + 1, sector), (MiB - sector, sector),
+            (MiB - sector, 2 * sector),
             (2 * MiB, sector), (2 * MiB - sector, 2 * sector), (0, UInt64.max & ~4095),
             (MiB + sector, UInt64.max - sector + 1), (UInt64.max - 4095, sector),
             (MiB, MiB + sector), (MiB, 1 << 44),
         ]
         for (logical, length) in bad {
-            #expect(bg_group_add_free_space(group, logical, length) == -EINVAL, "\(logical) \(length)")
+            #expect(
+                bg_group_add_free_space(group, logical, length) == -EINVAL,
+                "\(logical) \(length)"
+            )
             #expect(bg_group_remove_free_space(group, logical, length) == -EINVAL)
         }
         #expect(try allocator.stat(MiB).free_bytes == 0)
@@ -148,7 +154,8 @@ import Testing
             { $0.size = 0 }, { $0.size -= 4 }, { $0.size += 8 }, { $0.reserved = 1 },
             { $0.length = 0 }, { $0.length = 1 }, { $0.length = sector + 1 },
             { $0.length = UInt64.max }, { $0.flags = 0 }, { $0.flags = 3 }, { $0.flags = 6 },
-            { $0.flags = 7 }, { $0.flags = 1 << 3 }, { $0.flags |= 3 << 3 }, { $0.flags |= 1 << 11 },
+            { $0.flags = 7 }, { $0.flags = 1 << 3 }, { $0.flags |= 3 << 3 },
+            { $0.flags |= 1 << 11 },
             { $0.flags |= 1 << 63 }, { $0.flags |= 1 << 48 | 1 << 4 }, { $0.length_min = 1 },
             { $0.length_min = 2 * sector }, { $0.alignment = 100 }, { $0.alignment = sector + 512 },
             {
@@ -178,7 +185,10 @@ import Testing
         try allocator.addFree(0, MiB)
         let absurd: [(inout bg_claim_options) -> Void] = [
             { $0.search_start = UInt64.max }, { $0.search_end = 1 },
-            { $0.exclude_length = UInt64.max }, { $0.alignment = 1 << 63; $0.search_start = 1 },
+            { $0.exclude_length = UInt64.max },
+            {
+                $0.alignment = 1 << 63; $0.search_start = 1
+            },
             { $0.length = MiB + sector }, { $0.length = (1 << 31 - 1) * sector },
         ]
         for (index, adjust) in absurd.enumerated() {

@@ -36,7 +36,11 @@ private final class Hooked {
                 hooked.told = (flags, length)
                 if hooked.chunkAnswer != 0 { return hooked.chunkAnswer }
                 return bg_allocator_add_group(
-                    allocator, UInt64(hooked.chunks) * 16 * MiB, 16 * MiB, flags)
+                    allocator,
+                    UInt64(hooked.chunks) * 16 * MiB,
+                    16 * MiB,
+                    flags
+                )
             }
         }
     }
@@ -102,7 +106,9 @@ private final class Hooked {
                 { context, logical, length in
                     Hooked.from(context).looked.append("\(logical)+\(length)")
                     return 0
-                }, context)
+                },
+                context
+            )
         }
         let allocator = try TestAllocator(options)
         #expect(bg_allocator_add_group(allocator.pointer, 0, MiB, data) == 0)
@@ -117,7 +123,9 @@ private final class Hooked {
         #expect(bg_allocator_add_group(allocator.pointer, 0, MiB, data) == 0)
         let group = try allocator.group(0)
         #expect(try allocator.stat(0).cached == 0)
-        #expect(bg_group_for_each_free(group, { _, _, length in CInt(length / sector) }, nil) == 256)
+        #expect(
+            bg_group_for_each_free(group, { _, _, length in CInt(length / sector) }, nil) == 256
+        )
         #expect(try allocator.stat(0).cached == 1)
     }
 
@@ -142,7 +150,9 @@ private final class Hooked {
                 let visit = Unmanaged<Visit>.fromOpaque(context!).takeUnretainedValue()
                 visit.runs += 1
                 return bg_group_remove_free_space(visit.group, logical, length)
-            }, context)
+            },
+            context
+        )
         #expect(result == 0)
         #expect(visit.runs == 128)
         #expect(try allocator.stat(0).free_bytes == 0)
@@ -150,7 +160,7 @@ private final class Hooked {
 
     @Test func aVisitMayRemoveTheGroupThatItVisits() throws {
         let allocator = try TestAllocator()
-        for index in 0..<20 as Range<UInt64> { 
+        for index in 0..<20 as Range<UInt64> {
             #expect(bg_allocator_add_group(allocator.pointer, index * MiB, MiB, data) == 0)
         }
         let context = UnsafeMutableRawPointer(allocator.pointer)
@@ -160,7 +170,9 @@ private final class Hooked {
                 var stat = bg_group_stat()
                 _ = bg_group_stat(group, &stat)
                 return bg_allocator_remove_group(OpaquePointer(context), stat.logical)
-            }, context)
+            },
+            context
+        )
         #expect(result == 0)
         #expect(bg_for_each_group(allocator.pointer, { _, _ in 1 }, nil) == 0)
     }
@@ -173,13 +185,21 @@ private final class Hooked {
         #expect(
             withUnsafeMutablePointer(to: &answer) {
                 bg_group_for_each_free(
-                    group, { context, _, _ in context!.load(as: CInt.self) }, $0)
-            } == answer)
+                    group,
+                    { context, _, _ in context!.load(as: CInt.self) },
+                    $0
+                )
+            } == answer
+        )
         #expect(
             withUnsafeMutablePointer(to: &answer) {
                 bg_for_each_group(
-                    allocator.pointer, { context, _ in context!.load(as: CInt.self) }, $0)
-            } == answer)
+                    allocator.pointer,
+                    { context, _ in context!.load(as: CInt.self) },
+                    $0
+                )
+            } == answer
+        )
     }
 
     @Test func aStatTellsEveryField() throws {

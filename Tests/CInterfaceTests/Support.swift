@@ -11,7 +11,9 @@ let system: UInt64 = 2
 let metadata: UInt64 = 4
 
 func claimOptions(
-    _ length: UInt64, _ flags: UInt64 = data, _ adjust: (inout bg_claim_options) -> Void = { _ in }
+    _ length: UInt64,
+    _ flags: UInt64 = data,
+    _ adjust: (inout bg_claim_options) -> Void = { _ in }
 ) -> bg_claim_options {
     var options = bg_claim_options()
     options.size = UInt32(MemoryLayout<bg_claim_options>.size)
@@ -49,7 +51,9 @@ final class TestAllocator {
 
     /// A group all of which is free.
     @discardableResult
-    func addFree(_ logical: UInt64, _ length: UInt64, _ flags: UInt64 = data) throws -> OpaquePointer {
+    func addFree(_ logical: UInt64, _ length: UInt64, _ flags: UInt64 = data) throws
+        -> OpaquePointer
+    {
         try #require(bg_allocator_add_group(pointer, logical, length, flags) == 0)
         let found = try group(logical)
         try #require(bg_group_add_free_space(found, logical, length) == 0)
