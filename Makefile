@@ -196,8 +196,9 @@ examples: stage ## Compile and run the examples in README.md.
 # ---- measuring ----------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: setup ## The benchmark against its controls (ARGS='words for bgbench').
-	$(SWIFT) run -c release bgbench $(ARGS)
+bench: lib ## The benchmark against its controls, through libblockgroups.so (ARGS='words for bgbench').
+	$(SWIFT) build -c release --product bgbench
+	.build/release/bgbench $(or $(ARGS),all) --library $(CURDIR)/build/lib/libblockgroups.so
 
 .PHONY: profile
 profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) in build/profile.
@@ -211,11 +212,9 @@ profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) i
 	@echo "kept: build/profile/report.txt build/profile/flame.svg build/profile/perf.data"
 
 .PHONY: count
-count: setup-measure ## Instructions an operation, by callgrind, against the committed figures.
-	@if [[ ! -x Sources/bgbench/count ]]; then \
-		echo "count: Sources/bgbench/count is not there yet" >&2; exit 1; fi
+count: setup-measure lib ## Instructions an operation, by callgrind, against the committed figures.
 	$(SWIFT) build -c release --product bgbench
-	Sources/bgbench/count .build/release/bgbench $(ARGS)
+	Sources/bgbench/count .build/release/bgbench build/lib/libblockgroups.so $(ARGS)
 
 # ---- the code itself ----------------------------------------------------------------------------
 

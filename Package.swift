@@ -87,6 +87,7 @@ let package = Package(
                 "BGCInterface", "BlockGroups", "CBlockGroups", "BenchControls",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
+            exclude: ["count", "count.expected"],
             swiftSettings: strict
         ),
 

@@ -117,7 +117,8 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	window->next = group->lent;
 	group->lent = window;
 	group->lends = 1;
-	sequence = (magazine->word[type] >> 32) + 1;
+	/* Atomic for those who still try to change the closed word, and fail. */
+	sequence = (__atomic_load_n(&magazine->word[type], __ATOMIC_RELAXED) >> 32) + 1;
 	/* Release: pairs with the acquire in bgs_magazine_claim() and _give_back(). */
 	__atomic_store_n(&magazine->word[type], sequence << 32 | bits, __ATOMIC_RELEASE);
 	BGS_PROBE3(window_open, group->logical, region, bits);

@@ -169,10 +169,14 @@ public final class Allocator: @unchecked Sendable {
 
     /// Asks the source for a chunk, unless another thread did since `generation`.
     ///
-    /// - Parameter asked: counted up when this thread asked.
+    /// - Parameters:
+    ///   - asked: counted up when this thread asked.
+    ///   - takeFirst: called when a chunk came that this thread asked for, before those go on that
+    ///     wait for it: otherwise they might leave it nothing, time and again.
     /// - Returns: 0 or the negative errno of whoever asked.
     func allocateChunk(
-        flags: UInt64, sectors: UInt32, generation: UInt64, asked: inout Int
+        flags: UInt64, sectors: UInt32, generation: UInt64, asked: inout Int,
+        takeFirst: () -> Void
     ) -> CInt {
         guard allocatesChunks, let source else { return -bgs_enospc }
         var result: CInt = 0
@@ -187,6 +191,7 @@ public final class Allocator: @unchecked Sendable {
         } catch {
             result = -error.errno
         }
+        if result == 0 { takeFirst() }
         unsafe bgs_chunk_end(core, flags, result)
         bgs_probe_chunk(flags, length, result)
         return result

@@ -116,8 +116,8 @@ package struct GroupReference {
 /// A block group: a whole-chunk area of the logical address space that hands out extents.
 ///
 /// Holds a reference: the group stays usable after it was removed from its allocator, but must go
-/// before the allocator does.
-public final class BlockGroup {
+/// before the allocator does. May be used from any number of threads.
+public final class BlockGroup: @unchecked Sendable {
     package let reference: GroupReference
 
     /// Takes over a reference that was taken for it.

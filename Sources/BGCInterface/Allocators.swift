@@ -5,6 +5,12 @@
 import BGAllocation
 public import CBlockGroups
 
+/// Throws what a hook returned; what is neither 0 nor a negative errno counts as EINVAL.
+private func checkHook(_ result: CInt) throws(AllocationError) {
+    guard result <= 0, result >= -4095 else { throw AllocationError(.invalidArgument) }
+    try check(result)
+}
+
 /// The hooks of a C caller as a source of groups.
 @safe
 private final class HookSource: BlockGroupSource {
@@ -16,7 +22,7 @@ private final class HookSource: BlockGroupSource {
 
     func cacheFreeSpace(of group: BlockGroup) throws(AllocationError) {
         guard let hook = unsafe hooks.cache_group else { return }
-        try check(unsafe hook(hooks.context, group.reference.opaque))
+        try checkHook(unsafe hook(hooks.context, group.reference.opaque))
     }
 
     func allocateChunk(
@@ -24,7 +30,7 @@ private final class HookSource: BlockGroupSource {
     ) throws(AllocationError) {
         guard let hook = unsafe hooks.allocate_chunk else { throw AllocationError(.noSpace) }
         let handle = AllocatorHandle(allocator)
-        try check(unsafe hook(hooks.context, handle.opaque, flags.rawValue, length))
+        try checkHook(unsafe hook(hooks.context, handle.opaque, flags.rawValue, length))
     }
 
     func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? { nil }
@@ -175,8 +181,8 @@ public func bg_explain(
     _ text: UnsafeMutablePointer<CChar>?, _ size: Int
 ) -> CInt {
     guard let allocator = unsafe allocator, let options = unsafe options,
-        unsafe text != nil || size == 0
-    else { return refuseArgument("a pointer is NULL") }
+        unsafe text != nil || size == 0, size >= 0
+    else { return refuseArgument("a pointer is NULL, or the size is absurd") }
     guard let request = unsafe ClaimRequest(options) else {
         return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
     }

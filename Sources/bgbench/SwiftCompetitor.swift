@@ -1,21 +1,34 @@
 //===-- SwiftCompetitor.swift - our library through its Swift API -----------------------------===//
 // Shows what the C boundary costs: the same allocator, called without it.
 //
-// The table below is complete except for the six bodies marked ADAPT, which wait for
-// BlockGroups.Allocator. Until then `unavailable` says so, and the suite skips it.
-//
-// To finish: let `SwiftState` hold the allocator (and its groups by index, for addFree);
-// fill in the bodies; return nil from `unavailable`.
 // Locks: the allocator's own. The bodies may run on any thread.
 
+import BlockGroups
 import BenchControls
 
 /// What `create` makes and every other function gets back.
 private final class SwiftState {
-    // ADAPT: let allocator: BlockGroups.Allocator; var groups: [BlockGroup]
-}
+    let allocator: Allocator
+    /// In address order: the driver names a group by address / group bytes.
+    var groups: [BlockGroup] = []
 
-private let notYet: StaticString = "the Swift API is not there yet"
+    init?(_ space: bench_space) {
+        guard let allocator = try? Allocator() else { return nil }
+        self.allocator = allocator
+        for logical in stride(from: 0, to: space.total_bytes, by: Int(space.group_bytes)) {
+            guard
+                let group = try? allocator.addGroup(
+                    logical: logical, length: space.group_bytes, flags: .data)
+            else { return nil }
+            if space.all_free != 0 {
+                guard
+                    (try? group.addFreeSpace(logical: logical, length: space.group_bytes)) != nil
+                else { return nil }
+            }
+            groups.append(group)
+        }
+    }
+}
 
 @safe private func state(_ opaque: UnsafeMutableRawPointer?) -> SwiftState? {
     guard let opaque = unsafe opaque else { return nil }
@@ -35,33 +48,59 @@ func swiftCompetitor() -> Competitor {
         to: CChar.self
     )
     unsafe table.pointee.work_divisor = 1
-    unsafe table.pointee.unavailable = { _ in
-        unsafe UnsafeRawPointer(notYet.utf8Start).assumingMemoryBound(to: CChar.self)
-    }
+    unsafe table.pointee.unavailable = { _ in nil }
     unsafe table.pointee.create = { _, space in
-        // ADAPT: make the allocator with space.total_bytes / space.group_bytes data groups, all
-        // free where space.all_free; Unmanaged.passRetained(SwiftState(…)).toOpaque().
-        nil
+        guard let space = unsafe space, let state = unsafe SwiftState(space.pointee) else {
+            return nil
+        }
+        return unsafe Unmanaged.passRetained(state).toOpaque()
     }
     unsafe table.pointee.destroy = { opaque in
         guard let opaque = unsafe opaque else { return }
         unsafe Unmanaged<SwiftState>.fromOpaque(opaque).release()
     }
     unsafe table.pointee.claim = { opaque, bytes, address in
-        // ADAPT: claim `bytes`, commit the claim, put its logical address at `address`; 0 or -1.
-        state(opaque) == nil ? -1 : -1
+        guard let state = state(opaque) else { return -1 }
+        do {
+            let claim = try state.allocator.claim(ClaimRequest(length: bytes, flags: .data))
+            unsafe address?.pointee = claim.commit().logical
+            return 0
+        } catch {
+            return -1
+        }
     }
     unsafe table.pointee.give_back = { opaque, address, bytes in
-        // ADAPT: give the range back; 0 or -1.
-        state(opaque) == nil ? -1 : -1
+        guard let state = state(opaque) else { return -1 }
+        do {
+            try state.allocator.giveBack(Extent(logical: address, length: bytes))
+            return 0
+        } catch {
+            return -1
+        }
     }
     unsafe table.pointee.add_free = { opaque, group, address, bytes in
-        // ADAPT: groups[group].addFreeSpace(address, bytes); 0 or -1.
-        state(opaque) == nil ? -1 : -1
+        guard let state = state(opaque) else { return -1 }
+        do {
+            try state.groups[group].addFreeSpace(logical: address, length: bytes)
+            return 0
+        } catch {
+            return -1
+        }
     }
     unsafe table.pointee.describe = { opaque, out in
-        // ADAPT: sum free extents and bytes over the groups, and take the largest run.
-        unsafe out?.initialize(to: bench_free_space())
+        guard let state = state(opaque), let out = unsafe out else { return }
+        var sum = bench_free_space()
+        for group in state.groups {
+            let statistics = group.statistics
+            sum.free_extents += statistics.runCount
+            sum.free_bytes += statistics.freeBytes
+            sum.largest_run_bytes = max(sum.largest_run_bytes, statistics.largestRun)
+        }
+        let counts = state.allocator.lockCounts
+        sum.counts_locks = 1
+        sum.lock_taken = counts.taken
+        sum.lock_contended = counts.contended
+        unsafe out.pointee = sum
     }
     return unsafe Competitor(table: UnsafePointer(table))
 }

@@ -150,7 +150,10 @@ private struct Worker {
     func add(_ logical: UInt64, _ flags: BlockGroupFlags) {
         do throws(AllocationError) {
             let group = try allocator.addGroup(
-                logical: logical, length: mix.groupSectors * sector, flags: flags)
+                logical: logical,
+                length: mix.groupSectors * sector,
+                flags: flags
+            )
             try group.addFreeSpace(logical: logical, length: group.length)
         } catch {
             if error.code != .exists && error.code != .notFound {
@@ -195,16 +198,23 @@ private struct Worker {
         let owners = Owners(sectors: Int(mix.groups * mix.groupSectors))
         for slot in 0..<mix.groups {
             try allocator.addFreeGroup(
-                slot * mix.groupSectors * sector, mix.groupSectors * sector,
-                mix.types[Int(slot) % mix.types.count])
+                slot * mix.groupSectors * sector,
+                mix.groupSectors * sector,
+                mix.types[Int(slot) % mix.types.count]
+            )
         }
         let shared = try (0..<clusters).map { _ in
             try Cluster(allocator: allocator, flags: mix.types[0], window: 64 * sector)
         }
         onThreads(threads) { index in
             var worker = Worker(
-                allocator: allocator, owners: owners, name: UInt8(index + 1), mix: mix,
-                random: SeededRandom(testSeed &+ UInt64(index)), clusters: shared)
+                allocator: allocator,
+                owners: owners,
+                name: UInt8(index + 1),
+                mix: mix,
+                random: SeededRandom(testSeed &+ UInt64(index)),
+                clusters: shared
+            )
             worker.work()
         }
         let faults = owners.faults.now
@@ -238,16 +248,22 @@ private struct Worker {
     @Test(arguments: [4, 16])
     func noSectorHasTwoOwnersInOneSmallGroup(threads: Int) throws {
         let mix = Mix(
-            groups: 1, groupSectors: 100, groupsComeAndGo: false,
-            steps: 40_000 * testScale / threads)
+            groups: 1,
+            groupSectors: 100,
+            groupsComeAndGo: false,
+            steps: 40_000 * testScale / threads
+        )
         try play(mix, threads: threads)
     }
 
     @Test(arguments: [4, 16])
     func noSectorHasTwoOwnersInManyTypesAndGroups(threads: Int) throws {
         let mix = Mix(
-            groups: 48, groupSectors: 75, types: [.data, .metadata, .system, [.data, .metadata]],
-            steps: 60_000 * testScale / threads)
+            groups: 48,
+            groupSectors: 75,
+            types: [.data, .metadata, .system, [.data, .metadata]],
+            steps: 60_000 * testScale / threads
+        )
         try play(mix, threads: threads)
     }
 
@@ -258,8 +274,12 @@ private struct Worker {
 
     @Test func smallClaimsOfManyThreadsKeepToTheirOwners() throws {
         let mix = Mix(
-            groups: 2, groupSectors: 400, wishes: false, groupsComeAndGo: false,
-            steps: 20_000 * testScale)
+            groups: 2,
+            groupSectors: 400,
+            wishes: false,
+            groupsComeAndGo: false,
+            steps: 20_000 * testScale
+        )
         try play(mix, threads: 4)
     }
 }
@@ -278,7 +298,7 @@ private struct Worker {
 
         func drop() {
             #if DEBUG
-            bgs_lock_check_drop(lock.pointee.lock_class)
+                bgs_lock_check_drop(lock.pointee.lock_class)
             #endif
             bgs_spin_unlock(lock)
         }

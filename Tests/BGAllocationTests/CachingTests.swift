@@ -216,7 +216,10 @@ import Testing
                 for round in 0..<300 * UInt64(testScale) {
                     for slot in 0..<4 as Range<UInt64> {
                         _ = try? allocator.addGroup(
-                            logical: (round % 2 * 4 + slot) * MiB, length: MiB, flags: .data)
+                            logical: (round % 2 * 4 + slot) * MiB,
+                            length: MiB,
+                            flags: .data
+                        )
                     }
                     for slot in 0..<8 as Range<UInt64> {
                         try? allocator.removeGroup(logical: slot * MiB)
@@ -227,7 +230,9 @@ import Testing
             }
             while running.now {
                 let refusal = allocator.refusal(sector)
-                if refusal != .noSpace { odd.with { _ = $0.insert("\(String(describing: refusal))") } }
+                if refusal != .noSpace {
+                    odd.with { _ = $0.insert("\(String(describing: refusal))") }
+                }
             }
         }
         #expect(odd.now.isEmpty)

@@ -51,7 +51,10 @@ import Testing
             }
             #expect(failures.now == 0)
             #expect(most.now == 1, "two threads asked for a chunk at once")
-            #expect(source.chunkCalls.now == 1, "sixteen claims of 64 KiB fit in one chunk of 1 MiB")
+            #expect(
+                source.chunkCalls.now == 1,
+                "sixteen claims of 64 KiB fit in one chunk of 1 MiB"
+            )
         }
     }
 
@@ -195,7 +198,8 @@ import Testing
             allocator.refusal(2 * MiB) {
                 $0.searchStart = 1 << 40
                 $0.searchEnd = (1 << 40) + 4 * MiB
-            } == .noSpace)
+            } == .noSpace
+        )
         #expect(source.chunkCalls.now == 1)
     }
 

@@ -58,9 +58,11 @@ import Testing
             taken.insert(try allocator.take(sector).logical)
         }
         #expect(taken.count == 256)
-        #expect(errorCode { () throws(AllocationError) in
-            _ = try cluster.claim(length: sector).commit()
-        } == .noSpace)
+        #expect(
+            errorCode { () throws(AllocationError) in
+                _ = try cluster.claim(length: sector).commit()
+            } == .noSpace
+        )
     }
 
     @Test func aReadOnlyGroupTakesItsClustersBack() throws {
@@ -82,9 +84,11 @@ import Testing
         #expect(throws: AllocationError(.busy)) { try allocator.removeGroup(logical: 0) }
         try allocator.giveBack(extent)
         try allocator.removeGroup(logical: 0)
-        #expect(errorCode { () throws(AllocationError) in
-            _ = try cluster.claim(length: sector).commit()
-        } == .noSpace)
+        #expect(
+            errorCode { () throws(AllocationError) in
+                _ = try cluster.claim(length: sector).commit()
+            } == .noSpace
+        )
         try allocator.addFreeGroup(4 * MiB, MiB)
         #expect(try next(cluster).logical == 4 * MiB)
     }
@@ -176,9 +180,11 @@ import Testing
         }
         let cluster = try Cluster(allocator: allocator, flags: .data, window: 64 * KiB)
         for length in [0, 1, sector + 1, 64 * KiB + sector] {
-            #expect(errorCode { () throws(AllocationError) in
-                _ = try cluster.claim(length: length).commit()
-            } == .invalidArgument)
+            #expect(
+                errorCode { () throws(AllocationError) in
+                    _ = try cluster.claim(length: length).commit()
+                } == .invalidArgument
+            )
         }
     }
 

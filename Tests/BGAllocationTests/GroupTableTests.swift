@@ -53,7 +53,9 @@ import Testing
             try allocator.addGroup(logical: group.start, length: group.length, flags: .data)
         }
         for (index, group) in groups.enumerated() {
-            for address in [group.start, group.start + group.length / 2, group.start + group.length - 1] {
+            for address in [
+                group.start, group.start + group.length / 2, group.start + group.length - 1,
+            ] {
                 #expect(allocator.group(at: address)?.logical == group.start, "seed \(testSeed)")
             }
             let end = group.start + group.length

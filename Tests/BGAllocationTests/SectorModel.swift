@@ -62,7 +62,9 @@ struct ModelGroup {
         for run in runs {
             let from = max(run.lowerBound, start)
             let aligned = (from + alignment - 1) / alignment * alignment
-            guard run.upperBound - from >= need, aligned + length <= run.upperBound else { continue }
+            guard run.upperBound - from >= need, aligned + length <= run.upperBound else {
+                continue
+            }
             if start > first { return aligned }
             if best == nil || run.count < best!.length { best = (aligned, run.count) }
         }
@@ -73,7 +75,8 @@ struct ModelGroup {
     func hasRoom(_ length: Int, _ wish: ModelWish) -> Bool {
         for run in runs {
             for part in wish.parts(of: run) {
-                let aligned = (part.lowerBound + wish.alignment - 1) / wish.alignment * wish.alignment
+                let aligned =
+                    (part.lowerBound + wish.alignment - 1) / wish.alignment * wish.alignment
                 if aligned + length <= part.upperBound { return true }
             }
         }

@@ -96,7 +96,8 @@ import Testing
             allocator.refusal(sector) {
                 $0.searchStart = 1
                 $0.searchEnd = 2 * sector - 1
-            } == .noSpace)
+            } == .noSpace
+        )
         let extent = try allocator.take(sector) {
             $0.searchStart = 1
             $0.searchEnd = 2 * sector
@@ -127,7 +128,8 @@ import Testing
             group.refusal(16 * KiB) {
                 $0.searchStart = 48 * KiB
                 $0.emptySize = sector
-            } == .noSpace)
+            } == .noSpace
+        )
         #expect(try group.take(16 * KiB) { $0.searchStart = 48 * KiB }.logical == 48 * KiB)
     }
 
@@ -169,7 +171,8 @@ import Testing
             allocator.refusal(64 * KiB) {
                 $0.excludeStart = 32 * KiB
                 $0.excludeLength = 64 * KiB
-            } == .noSpace)
+            } == .noSpace
+        )
         #expect(group.runs == ["0+16"])
     }
 
@@ -183,7 +186,8 @@ import Testing
                 $0.excludeLength = 20 * MiB - 2 * sector
                 $0.searchStart = sector
                 $0.searchEnd = 20 * MiB - sector
-            } == .noSpace)
+            } == .noSpace
+        )
     }
 
     @Test func anExclusionThatOverflowsIsRefused() throws {
@@ -193,7 +197,8 @@ import Testing
             allocator.refusal(sector) {
                 $0.excludeStart = 2
                 $0.excludeLength = UInt64.max
-            } == .invalidArgument)
+            } == .invalidArgument
+        )
     }
 
     // MARK: removing free space

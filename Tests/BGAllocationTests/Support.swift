@@ -100,7 +100,9 @@ final class TestSource: BlockGroupSource, @unchecked Sendable {
     }
 
     func allocateChunk(
-        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
+        in allocator: Allocator,
+        flags: BlockGroupFlags,
+        length: UInt64
     ) throws(AllocationError) {
         chunkCalls.with { $0 += 1 }
         if let error = onChunk(allocator, flags, length) { throw error }
@@ -113,7 +115,9 @@ extension Allocator {
     /// A group all of which is free.
     @discardableResult
     func addFreeGroup(
-        _ logical: UInt64, _ length: UInt64, _ flags: BlockGroupFlags = .data
+        _ logical: UInt64,
+        _ length: UInt64,
+        _ flags: BlockGroupFlags = .data
     ) throws -> BlockGroup {
         let group = try addGroup(logical: logical, length: length, flags: flags)
         try group.addFreeSpace(logical: logical, length: length)
@@ -121,7 +125,8 @@ extension Allocator {
     }
 
     func take(
-        _ length: UInt64, _ flags: BlockGroupFlags = .data,
+        _ length: UInt64,
+        _ flags: BlockGroupFlags = .data,
         _ adjust: (inout ClaimRequest) -> Void = { _ in }
     ) throws(AllocationError) -> Extent {
         var request = ClaimRequest(length: length, flags: flags)
@@ -131,7 +136,8 @@ extension Allocator {
 
     /// The error of a claim; nil when it succeeded (and was given back).
     func refusal(
-        _ length: UInt64, _ flags: BlockGroupFlags = .data,
+        _ length: UInt64,
+        _ flags: BlockGroupFlags = .data,
         _ adjust: (inout ClaimRequest) -> Void = { _ in }
     ) -> AllocationError.Code? {
         do throws(AllocationError) {
@@ -151,7 +157,8 @@ extension Allocator {
 
 extension BlockGroup {
     func take(
-        _ length: UInt64, _ adjust: (inout ClaimRequest) -> Void = { _ in }
+        _ length: UInt64,
+        _ adjust: (inout ClaimRequest) -> Void = { _ in }
     ) throws(AllocationError) -> Extent {
         var request = ClaimRequest(length: length, flags: flags)
         adjust(&request)
@@ -159,7 +166,8 @@ extension BlockGroup {
     }
 
     func refusal(
-        _ length: UInt64, _ adjust: (inout ClaimRequest) -> Void = { _ in }
+        _ length: UInt64,
+        _ adjust: (inout ClaimRequest) -> Void = { _ in }
     ) -> AllocationError.Code? {
         do throws(AllocationError) {
             let extent = try take(length, adjust)

@@ -60,8 +60,13 @@ extension Allocator {
                 return 0
             }
             if asked == askedMax { break }
+            var claimed = false
             let chunk = allocateChunk(
-                flags: wish.flags, sectors: wish.sectors, generation: generation, asked: &asked)
+                flags: wish.flags, sectors: wish.sectors, generation: generation, asked: &asked
+            ) {
+                claimed = searchGroups(wish, 0, sector: &sector, cacheError: &cacheError)
+            }
+            if claimed { return 0 }
             if chunk != 0 && emptySectors == 0 && !allocatesChunks { break }
             emptySectors = 0
             if chunk != 0 {
