@@ -76,7 +76,7 @@ static void lay_out_map(struct bgs_index *ix)
 	ix->summary_at = ix->level_at[1];
 	ix->tables_at = ix->table_at[0];
 	ix->map_area_bytes = pages(at);
-	ix->tree_bytes_max = (uint32_t)at;
+	ix->tree_bytes_max = (uint32_t)(at - at / 6);
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
 	ix->runs_min_usual = (uint32_t)(at / 22);
 	ix->runs_min = ix->runs_min_usual;
@@ -120,52 +120,10 @@ static bool range_ok(const struct bgs_index *ix, uint32_t start, uint32_t len)
 	return len && start < ix->sectors && len <= ix->sectors - start;
 }
 
-/* A group with one run, which is what a fresh group is: no need for the arrays. */
-static inline bool has_one_run(const struct bgs_index *ix)
-{
-	return ix->run_count == 1 && ix->form == BGS_FORM_RUNS && ix->height == 0;
-}
-
-/* False when the range does not touch the run, or is partly free. */
-static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len)
-{
-	uint32_t first = ix->root.key[0], run = ix->root.child[0];
-	unsigned c;
-
-	if (start + len != first && first + run != start)
-		return false;
-	run += len;
-	ix->root.key[0] = first < start ? first : start;
-	ix->root.child[0] = run;
-	ix->free_sectors = run;
-	c = bgs_class_of(run);
-	ix->present[0] = c < 64 ? (uint64_t)1 << c : 0;
-	ix->present[1] = c < 64 ? 0 : (uint64_t)1 << (c & 63);
-	return true;
-}
-
-/* The run has @len sectors or more. */
-static inline void one_run_claim(struct bgs_index *ix, uint32_t len, uint32_t *start_out)
-{
-	uint32_t start = ix->root.key[0], rest = ix->root.child[0] - len;
-	unsigned c = bgs_class_of(rest | (rest == 0));
-	uint64_t bit = (uint64_t)(rest != 0) << (c & 63);
-
-	*start_out = start;
-	ix->root.key[0] = rest ? start + len : BGS_INDEX_PAD;
-	ix->root.child[0] = rest;
-	ix->run_count = rest != 0;
-	ix->free_sectors = rest;
-	ix->present[0] = c < 64 ? bit : 0;
-	ix->present[1] = c < 64 ? 0 : bit;
-}
-
 int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
-	if (has_one_run(ix) && one_run_add(ix, start, len))
-		return 0;
 	return operations->add(ix, start, len);
 }
 
@@ -176,7 +134,10 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
 {
-	return bgs_index_claim_upto(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
 }
 
 bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
@@ -185,13 +146,6 @@ bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 	need = need > len ? need : len;
 	if (!len || need > ix->free_sectors)
 		return false;
-	/* Its length is all that is free. */
-	if (has_one_run(ix)) {
-		if (bgs_class_of(ix->free_sectors) > class_limit)
-			return false;
-		one_run_claim(ix, len, start_out);
-		return true;
-	}
 	return operations->claim_best(ix, len, need, class_limit, start_out);
 }
 
