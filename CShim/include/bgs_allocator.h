@@ -139,7 +139,7 @@ static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *alloc
 int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			     uint32_t need, uint64_t *sector_out);
 
-static inline int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags,
+static __attribute__((always_inline)) inline int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags,
 				      uint32_t sectors, uint32_t need, uint64_t *sector_out)
 {
 	if (sectors <= BGS_MAGAZINE_MAX && need == sectors && !(flags & BGS_FLAGS_SINGLE) &&
@@ -153,7 +153,7 @@ static inline int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t 
 int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
 				 uint64_t sectors);
 
-static inline int bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector,
+static __attribute__((always_inline)) inline int bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector,
 					  uint64_t sectors)
 {
 	if (sectors <= BGS_MAGAZINE_MAX) {

@@ -407,6 +407,31 @@ int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, ui
 	return ret;
 }
 
+/* Back to where this processor just claimed: it may like a window there. */
+static inline void note_locality(struct bgs_allocator *allocator, uint64_t sector)
+{
+	struct bgs_magazine *magazine = bgs_magazine_here(allocator);
+
+	if (__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) ==
+	    sector >> BGS_REGION_SHIFT)
+		__atomic_store_n(&magazine->eager, EAGER_CLAIMS, __ATOMIC_RELAXED);
+}
+
+/* Into a group that lends nothing and has as much claimed: the usual case of bgs_group_give_back(). */
+static inline int give_back_plain(struct bgs_group *group, uint64_t sector, uint32_t sectors)
+{
+	struct group_snapshot before;
+	int ret = -EAGAIN;
+
+	group_lock(group, &before);
+	if (__builtin_expect(!group->lends && group->index.free_sectors + (uint64_t)sectors <=
+						       group->added_sectors,
+			     1))
+		ret = group_index_add(group, group_relative(group, sector), sectors);
+	group_unlock(group, &before);
+	return ret;
+}
+
 int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
 				 uint64_t sectors)
 {
@@ -416,17 +441,14 @@ int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t secto
 
 	bgs_rcu_read_lock();
 	group = bgs_table_find(bgs_dereference(allocator->table), logical);
-	if (group && sectors <= group->first_sector + group->sector_count - sector)
-		ret = bgs_group_give_back(group, sector, sectors);
-	bgs_rcu_read_unlock();
-	if (ret == 0 && sectors <= BGS_MAGAZINE_MAX && allocator->magazines_used) {
-		struct bgs_magazine *magazine = bgs_magazine_here(allocator);
-
-		/* Back to where this processor just claimed: it may like a window there. */
-		if (__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) ==
-		    sector >> BGS_REGION_SHIFT)
-			__atomic_store_n(&magazine->eager, EAGER_CLAIMS, __ATOMIC_RELAXED);
+	if (group && sectors <= group->first_sector + group->sector_count - sector) {
+		ret = give_back_plain(group, sector, (uint32_t)sectors);
+		if (__builtin_expect(ret == -EAGAIN, 0))
+			ret = bgs_group_give_back(group, sector, sectors);
 	}
+	bgs_rcu_read_unlock();
+	if (sectors <= BGS_MAGAZINE_MAX && ret == 0 && allocator->magazines_used)
+		note_locality(allocator, sector);
 	BGS_PROBE3(give_back, sector, sectors, ret);
 	return ret;
 }

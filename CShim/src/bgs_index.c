@@ -87,7 +87,7 @@ static void lay_out_map(struct bgs_index *ix)
 	ix->summary_at = ix->level_at[1];
 	ix->tables_at = ix->table_at[0];
 	ix->map_area_bytes = pages(at);
-	ix->tree_bytes_max = (uint32_t)at;
+	ix->tree_bytes_max = (uint32_t)(at - at / 6);
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
 	ix->runs_min_usual = (uint32_t)(at / 22);
 	ix->runs_min = ix->runs_min_usual;
@@ -147,7 +147,10 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
 {
-	return bgs_index_claim_upto(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+	need = need > len ? need : len;
+	if (!len || need > ix->free_sectors)
+		return false;
+	return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
 }
 
 bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,

@@ -219,7 +219,8 @@ static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t 
  */
 static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
-	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask;
+	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask, elsewhere = 1, *up;
+	uintptr_t full;
 	struct bgs_table_row *row;
 	unsigned bit = start & 63, c;
 
@@ -227,6 +228,8 @@ static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t 
 				     ix->level_count < 2,
 			     0))
 		return false;
+	if (len >= 64)
+		__builtin_unreachable();
 	c = bgs_class_of(len);
 	row = &bgs_map_table(ix, 0)->of[c];
 	/* Both lines at once. */
@@ -235,14 +238,17 @@ static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t 
 	mask = ~(~(uint64_t)0 << len) << bit;
 	if (__builtin_expect((before & (mask | mask << 1 | mask >> 1)) != 0, 0))
 		return false;
-	if (!before) {
-		struct bgs_level_word *up = &bgs_map_level(ix, 1)[start >> 12];
-
-		if (__builtin_expect(!up->any, 0))
-			return false;
-		up->any |= (uint64_t)1 << (start >> 6 & 63);
-	}
+	/* By choice of address: a branch on a word that missed the cache would hold up whatever comes next. */
+	up = &bgs_map_level(ix, 1)[start >> BGS_CHUNK_SHIFT].any;
+	full = 0 - (uintptr_t)(before != 0);
+	__asm__("" : "+r"(full));
+	up = (uint64_t *)(((uintptr_t)up & ~full) | ((uintptr_t)&elsewhere & full));
+	if (__builtin_expect(!*up, 0))
+		return false;
+	*up |= (uint64_t)1 << (start >> 6 & 63);
 	*word = before | mask;
+	ix->noted_start = start;
+	ix->noted_len = len;
 	row->where |= (uint64_t)1 << (start >> BGS_CHUNK_SHIFT);
 	row->count++;
 	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);

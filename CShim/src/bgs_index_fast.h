@@ -141,16 +141,26 @@ VEC bool fast_add(struct bgs_index *ix, unsigned height, uint32_t start, uint32_
 	bool left, right;
 	unsigned pos;
 
+	unsigned c = bgs_class_of(len);
+
+	/* The lines behind those that decide, before the decision waits for them. */
 	way.node[height] = &ix->root;
 	for (unsigned level = height; level; level--) {
 		unsigned upto = vec_count_le(way.node[level]->key, BGS_INDEX_SLOTS, start);
 
 		way.slot[level] = upto ? upto - 1 : 0;
-		if (level > 1)
+		if (level > 1) {
 			way.node[level - 1] = bgs_node_at(ix, way.node[level]->child[way.slot[level]]);
+			__builtin_prefetch(way.node[level - 1]->child, 1);
+			__builtin_prefetch(&way.node[level - 1]->where[c], 1);
+		}
 	}
-	if (height)
+	if (height) {
 		fast_leaf(ix, &way);
+		__builtin_prefetch(way.starts + 16, 1);
+		__builtin_prefetch(way.lens, 1);
+		__builtin_prefetch(way.lens + 16, 1);
+	}
 	pos = vec_count_le(way.starts, n, start);
 	/* Keys change only with a new first run. */
 	if (__builtin_expect(pos == 0 || pos == n, 0))
@@ -195,7 +205,7 @@ added:
 	ix->noted_len = len;
 	ix->run_count++;
 	ix->free_sectors += len;
-	fast_class_set(ix, &way, height, bgs_class_of(len));
+	fast_class_set(ix, &way, height, c);
 	return true;
 }
 

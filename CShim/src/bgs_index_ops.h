@@ -7,6 +7,7 @@
  */
 #include "bgs_index_bits_search.h"
 #include "bgs_index_fast.h"
+#include "bgs_index_one.h"
 
 /* Area 0 or 1 of a kind (@first = 0 nodes, 2 bitmaps): the one that is not being trimmed. */
 static unsigned area_pick(struct bgs_index *ix, unsigned first)
@@ -238,34 +239,12 @@ static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t
 	runs_add_loop(ix, start, len, false);
 }
 
-static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+/* Once the quick ways have declined. */
+static __attribute__((noinline)) int runs_add_rest(struct bgs_index *ix, uint32_t start,
+						   uint32_t len)
 {
-	struct tree_path path;
-	unsigned at;
-	int result;
+	int result = runs_add_slow(ix, start, len);
 
-#if BGS_AVX2
-	(void)path;
-	(void)at;
-	if (ix->height == 2 ? fast_add(ix, 2, start, len) :
-	    ix->height == 1 ? fast_add(ix, 1, start, len) :
-	    ix->height == 0 ? fast_add(ix, 0, start, len) :
-			      false)
-		return 0;
-#else
-	if (__builtin_expect(ix->height == 1, 1)) {
-		result = runs_add_try(ix, 1, start, len, &path, &at);
-
-		if (__builtin_expect(result == 0, 1))
-			return 0;
-	} else if (ix->height == 2) {
-		result = runs_add_try(ix, 2, start, len, &path, &at);
-
-		if (__builtin_expect(result == 0, 1))
-			return 0;
-	}
-#endif
-	result = runs_add_slow(ix, start, len);
 	if (__builtin_expect(result == INDEX_EARLY, 0)) {
 		index_to_bitmap(ix);
 		return map_add(ix, start, len);
@@ -276,21 +255,88 @@ static inline int runs_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	return result;
 }
 
+#if BGS_AVX2
+#define TRY_ADD(height) fast_add(ix, height, start, len)
+#else
+#define TRY_ADD(height) (runs_add_try(ix, height, start, len, &path, &at) == 0)
+#endif
+
+static __attribute__((noinline)) int runs_add_0(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	struct tree_path path;
+	unsigned at;
+
+	(void)path;
+	(void)at;
+	if (ix->run_count == 1 && one_run_add(ix, start, len))
+		return 0;
+	if (TRY_ADD(0))
+		return 0;
+	return runs_add_rest(ix, start, len);
+}
+
+static __attribute__((noinline)) int runs_add_1(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	struct tree_path path;
+	unsigned at;
+
+	(void)path;
+	(void)at;
+	if (__builtin_expect(TRY_ADD(1), 1))
+		return 0;
+	return runs_add_rest(ix, start, len);
+}
+
+static __attribute__((noinline)) int runs_add_2(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	struct tree_path path;
+	unsigned at;
+
+	(void)path;
+	(void)at;
+	if (__builtin_expect(TRY_ADD(2), 1))
+		return 0;
+	return runs_add_rest(ix, start, len);
+}
+
+static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	int result = map_add(ix, start, len);
+
+	index_after_map(ix);
+	if (__builtin_expect(ix->runs_min < ix->runs_min_usual, 0) && ix->form == BGS_FORM_BITMAP)
+		index_early_map(ix);
+	return result;
+}
+
+static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start, uint32_t len)
+{
+	if (__builtin_expect(map_add_alone(ix, start, len), 1))
+		return 0;
+	return bitmap_add(ix, start, len);
+}
+
+/* Form and height in one look. */
+static inline unsigned index_shape(const struct bgs_index *ix)
+{
+	return (unsigned)ix->form << 8 | ix->height;
+}
+
+/* Tail calls only, so that each way saves no registers but its own. */
 static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
-	int result;
-
-	if (ix->form == BGS_FORM_BITMAP) {
-		if (__builtin_expect(map_add_alone(ix, start, len), 1))
-			return 0;
-		result = map_add(ix, start, len);
-		index_after_map(ix);
-		if (__builtin_expect(ix->runs_min < ix->runs_min_usual, 0) &&
-		    ix->form == BGS_FORM_BITMAP)
-			index_early_map(ix);
-		return result;
+	switch (index_shape(ix)) {
+	case 0:
+		return runs_add_0(ix, start, len);
+	case 1:
+		return runs_add_1(ix, start, len);
+	case 2:
+		return runs_add_2(ix, start, len);
+	default:
+		if (ix->form == BGS_FORM_RUNS)
+			return runs_add_rest(ix, start, len);
+		return bitmap_add_usual(ix, start, len);
 	}
-	return runs_add(ix, start, len);
 }
 
 static int runs_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -338,25 +384,64 @@ static int op_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 	return result;
 }
 
+static __attribute__((noinline)) bool bitmap_claim(struct bgs_index *ix, uint32_t len, uint32_t need,
+						   unsigned class_limit, uint32_t *start_out)
+{
+	struct index_wish wish = { 0, ix->sectors, len, need, 1, 0, class_limit };
+	bool claimed = map_claim_wish(ix, &wish, start_out);
+
+	index_after_map(ix);
+	return claimed;
+}
+
+static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_t len, uint32_t need,
+						   unsigned class_limit, uint32_t *start_out)
+{
+	if (ix->run_count == 1)
+		return one_run_claim(ix, len, class_limit, start_out);
+#if BGS_AVX2
+	return fast_claim_root(ix, len, need, class_limit, start_out);
+#else
+	return tree_claim_root(ix, len, need, class_limit, start_out);
+#endif
+}
+
+static __attribute__((noinline)) bool runs_claim_1(struct bgs_index *ix, uint32_t len, uint32_t need,
+						   unsigned class_limit, uint32_t *start_out)
+{
+#if BGS_AVX2
+	return fast_claim(ix, 1, len, need, class_limit, start_out);
+#else
+	return tree_claim_one(ix, len, need, class_limit, start_out);
+#endif
+}
+
+static __attribute__((noinline)) bool runs_claim_2(struct bgs_index *ix, uint32_t len, uint32_t need,
+						   unsigned class_limit, uint32_t *start_out)
+{
+#if BGS_AVX2
+	return fast_claim(ix, 2, len, need, class_limit, start_out);
+#else
+	return tree_claim_deep(ix, len, need, class_limit, start_out);
+#endif
+}
+
+/* There are @need free sectors. */
 static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			  uint32_t *start_out)
 {
-	if (ix->form == BGS_FORM_BITMAP) {
-		struct index_wish wish = { 0, ix->sectors, len, need, 1, 0, class_limit };
-		bool claimed = map_claim_wish(ix, &wish, start_out);
-
-		index_after_map(ix);
-		return claimed;
+	switch (index_shape(ix)) {
+	case 0:
+		return runs_claim_0(ix, len, need, class_limit, start_out);
+	case 1:
+		return runs_claim_1(ix, len, need, class_limit, start_out);
+	case 2:
+		return runs_claim_2(ix, len, need, class_limit, start_out);
+	default:
+		if (ix->form == BGS_FORM_RUNS)
+			return tree_claim_deep(ix, len, need, class_limit, start_out);
+		return bitmap_claim(ix, len, need, class_limit, start_out);
 	}
-#if BGS_AVX2
-	if (ix->height == 2)
-		return fast_claim(ix, 2, len, need, class_limit, start_out);
-	if (ix->height == 1)
-		return fast_claim(ix, 1, len, need, class_limit, start_out);
-	if (ix->height == 0)
-		return fast_claim_root(ix, len, need, class_limit, start_out);
-#endif
-	return tree_claim_best(ix, len, need, class_limit, start_out);
 }
 
 static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,

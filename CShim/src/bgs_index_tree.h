@@ -286,17 +286,11 @@ static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint
 	return true;
 }
 
-static inline bool tree_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need,
+static inline bool tree_claim_one(struct bgs_index *ix, uint32_t len, uint32_t need,
 				   unsigned class_limit, uint32_t *start_out)
 {
 	struct tree_path path;
 	unsigned c, at;
-
-	if (__builtin_expect(ix->height != 1, 0)) {
-		if (ix->height > 1)
-			return tree_claim_deep(ix, len, need, class_limit, start_out);
-		return tree_claim_root(ix, len, need, class_limit, start_out);
-	}
 
 	for (c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
 	     c = index_class_next(ix, c + 1)) {
