@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "bgs_index_internal.h"
+#include "bgs_index_one.h"
 
 static const struct bgs_index_operations *operations = &bgs_index_scalar;
 
@@ -124,6 +125,8 @@ int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
+	if (has_one_run(ix) && one_run_add(ix, start, len))
+		return 0;
 	return operations->add(ix, start, len);
 }
 
@@ -146,6 +149,8 @@ bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 	need = need > len ? need : len;
 	if (!len || need > ix->free_sectors)
 		return false;
+	if (has_one_run(ix))
+		return one_run_claim(ix, len, class_limit, start_out);
 	return operations->claim_best(ix, len, need, class_limit, start_out);
 }
 
