@@ -9,6 +9,7 @@
 
 #include "bgs_index_call.h"
 #include "bgs_index_internal.h"
+#include "bgs_index_one.h"
 
 static const struct bgs_index_operations *operations = &bgs_index_scalar;
 struct bgs_index_calls bgs_index_calls;
@@ -137,7 +138,13 @@ int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
+<<<<<<< HEAD
 	return bgs_index_call_add(ix, start, len, &run, &run_len);
+=======
+	if (has_one_run(ix) && one_run_add(ix, start, len))
+		return 0;
+	return operations->add(ix, start, len);
+>>>>>>> index2
 }
 
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -165,6 +172,7 @@ bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsi
 			 uint32_t *start_out, uint32_t *run_out)
 {
 	need = need > len ? need : len;
+<<<<<<< HEAD
 	return len && bgs_index_call_claim(ix, len, need, class_limit, start_out, run_out);
 }
 
@@ -174,6 +182,13 @@ int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uin
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
 	return bgs_index_call_add(ix, start, len, run_out, run_len_out);
+=======
+	if (!len || need > ix->free_sectors)
+		return false;
+	if (has_one_run(ix))
+		return one_run_claim(ix, len, class_limit, start_out);
+	return operations->claim_best(ix, len, need, class_limit, start_out);
+>>>>>>> index2
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,

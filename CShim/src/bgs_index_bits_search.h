@@ -42,6 +42,35 @@ static inline bool map_chunk_next(const struct bgs_index *ix, struct map_cursor 
 	return true;
 }
 
+#if BGS_AVX2
+/* Whether a run of exactly @n sectors may start in the four words at @words; reads one word either side. */
+VEC bool map_four_exact(const uint64_t *words, unsigned n)
+{
+	const __m256i *at = (const __m256i *)(const void *)words;
+	__m256i word = _mm256_loadu_si256(at), low = word, high;
+	__m256i before = _mm256_loadu_si256((const __m256i *)(const void *)(words - 1));
+	__m256i after = _mm256_loadu_si256((const __m256i *)(const void *)(words + 1));
+	__m256i no_start, no_end;
+	unsigned k = 1;
+
+	high = after;
+	for (unsigned step; k < n; k += step) {
+		__m128i down, up;
+
+		step = 2 * k <= n ? k : n - k;
+		down = _mm_cvtsi32_si128((int)step);
+		up = _mm_cvtsi32_si128((int)(64 - step));
+		low = _mm256_and_si256(low, _mm256_or_si256(_mm256_srl_epi64(low, down),
+							    _mm256_sll_epi64(high, up)));
+		high = _mm256_and_si256(high, _mm256_srl_epi64(high, down));
+	}
+	no_start = _mm256_or_si256(_mm256_slli_epi64(word, 1), _mm256_srli_epi64(before, 63));
+	no_end = _mm256_or_si256(_mm256_srl_epi64(word, _mm_cvtsi32_si128((int)n)),
+				 _mm256_sll_epi64(after, _mm_cvtsi32_si128((int)(64 - n))));
+	return !_mm256_testc_si256(_mm256_or_si256(no_start, no_end), low);
+}
+#endif
+
 /* The next run of exactly @n (below 15) sectors that starts in the chunk; a word at a time. */
 static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor *cursor, unsigned n,
 				   uint32_t *start_out)
@@ -54,6 +83,13 @@ static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor
 		unsigned __int128 wide, runs;
 		unsigned k = 1;
 
+#if BGS_AVX2
+		/* Four words at once, where both neighbours are words of the map too. */
+		if (at && !(at & 3) && at + 4 <= last && !map_four_exact(words + at, n)) {
+			at += 3;
+			continue;
+		}
+#endif
 		if (!word)
 			continue;
 		wide = (unsigned __int128)(at < last ? words[at + 1] : 0) << 64 | word;

@@ -231,12 +231,12 @@ VEC void fast_keys(const struct fast_way *way, unsigned height)
 	}
 }
 
-/* Takes the first @len sectors of run @at, which has as many. */
+/* Takes the first @len sectors of run @at, which has @run, of class @c. */
 VEC uint32_t fast_take(struct bgs_index *ix, const struct fast_way *way, unsigned height, unsigned at,
-		       uint32_t len)
+		       uint32_t run, unsigned c, uint32_t len)
 {
 	const unsigned n = height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS;
-	uint32_t start = way->starts[at], run = way->lens[at];
+	uint32_t start = way->starts[at];
 
 	ix->noted_len = run;
 	ix->free_sectors -= len;
@@ -251,7 +251,7 @@ VEC uint32_t fast_take(struct bgs_index *ix, const struct fast_way *way, unsigne
 	ix->run_count--;
 	fast_delete(way->starts, n, at, BGS_INDEX_PAD);
 	fast_delete(way->lens, n, at, 0);
-	fast_class_clear(ix, way, height, bgs_class_of(run), !vec_has_class(way->lens, n, run));
+	fast_class_clear(ix, way, height, c, !vec_has_class(way->lens, n, run));
 	if (height) {
 		if (__builtin_expect(at == 0, 0))
 			fast_keys(way, height);
@@ -296,7 +296,7 @@ VEC bool fast_claim_search(struct bgs_index *ix, unsigned height, uint32_t len, 
 		/* In the first class there may be only shorter runs; what else was seen may not be tightest. */
 		if (least >= BGS_INDEX_PAD || bgs_class_of(least + need) != c)
 			continue;
-		*start_out = fast_take(ix, &best, height, best_at, len);
+		*start_out = fast_take(ix, &best, height, best_at, need + least, c, len);
 		return true;
 	}
 	return false;
@@ -335,7 +335,7 @@ VEC bool fast_claim(struct bgs_index *ix, unsigned height, uint32_t len, uint32_
 		fast_leaf(ix, &way);
 		hits = fast_mask_eq(way.lens, BGS_LEAF_RUNS, need, 0);
 		if (__builtin_expect(hits != 0, 1)) {
-			*start_out = fast_take(ix, &way, height, (unsigned)__builtin_ctz(hits), len);
+			*start_out = fast_take(ix, &way, height, (unsigned)__builtin_ctz(hits), need, c, len);
 			return true;
 		}
 	}
@@ -348,12 +348,15 @@ VEC bool fast_claim_root(struct bgs_index *ix, uint32_t len, uint32_t need, unsi
 			 uint32_t *start_out)
 {
 	struct fast_way way = { .starts = ix->root.key, .lens = ix->root.child };
-	unsigned at;
+	unsigned at, c;
 	uint32_t excess = vec_min_excess(way.lens, BGS_INDEX_SLOTS, need, &at);
 
-	if (excess >= BGS_INDEX_PAD || bgs_class_of(need + excess) > class_limit)
+	if (excess >= BGS_INDEX_PAD)
 		return false;
-	*start_out = fast_take(ix, &way, 0, at, len);
+	c = bgs_class_of(need + excess);
+	if (c > class_limit)
+		return false;
+	*start_out = fast_take(ix, &way, 0, at, need + excess, c, len);
 	return true;
 }
 

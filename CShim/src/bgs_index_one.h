@@ -9,6 +9,11 @@
 
 #include "bgs_index_internal.h"
 
+static inline bool has_one_run(const struct bgs_index *ix)
+{
+	return ix->run_count == 1 && ((unsigned)ix->height << 8 | ix->form) == 0;
+}
+
 /* The only run now has @len sectors. */
 static inline void one_run_class(struct bgs_index *ix, uint32_t len)
 {
@@ -45,7 +50,10 @@ static inline bool one_run_claim(struct bgs_index *ix, uint32_t len, unsigned cl
 {
 	uint32_t start = ix->root.key[0], rest = ix->free_sectors - len;
 
-	if (bgs_class_of(ix->free_sectors) > class_limit)
+	unsigned c = ix->present[1] ? 64u + (unsigned)__builtin_ctzll(ix->present[1]) :
+				      (unsigned)__builtin_ctzll(ix->present[0]);
+
+	if (c > class_limit)
 		return false;
 	*start_out = start;
 	ix->noted_len = ix->free_sectors;

@@ -7,7 +7,6 @@
  */
 #include "bgs_index_bits_search.h"
 #include "bgs_index_fast.h"
-#include "bgs_index_one.h"
 
 /* Area 0 or 1 of a kind (@first = 0 nodes, 2 bitmaps): the one that is not being trimmed. */
 static unsigned area_pick(struct bgs_index *ix, unsigned first)
@@ -268,8 +267,6 @@ static __attribute__((noinline)) int runs_add_0(struct bgs_index *ix, uint32_t s
 
 	(void)path;
 	(void)at;
-	if (ix->run_count == 1 && one_run_add(ix, start, len))
-		return 0;
 	if (TRY_ADD(0))
 		return 0;
 	return runs_add_rest(ix, start, len);
@@ -319,7 +316,7 @@ static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint
 /* Form and height in one look. */
 static inline unsigned index_shape(const struct bgs_index *ix)
 {
-	return (unsigned)ix->form << 8 | ix->height;
+	return (unsigned)ix->height << 8 | ix->form;
 }
 
 /* Tail calls only, so that each way saves no registers but its own. */
@@ -328,9 +325,9 @@ static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 	switch (index_shape(ix)) {
 	case 0:
 		return runs_add_0(ix, start, len);
-	case 1:
+	case 1u << 8:
 		return runs_add_1(ix, start, len);
-	case 2:
+	case 2u << 8:
 		return runs_add_2(ix, start, len);
 	default:
 		if (ix->form == BGS_FORM_RUNS)
@@ -397,8 +394,6 @@ static __attribute__((noinline)) bool bitmap_claim(struct bgs_index *ix, uint32_
 static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_t len, uint32_t need,
 						   unsigned class_limit, uint32_t *start_out)
 {
-	if (ix->run_count == 1)
-		return one_run_claim(ix, len, class_limit, start_out);
 #if BGS_AVX2
 	return fast_claim_root(ix, len, need, class_limit, start_out);
 #else
@@ -433,9 +428,9 @@ static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 	switch (index_shape(ix)) {
 	case 0:
 		return runs_claim_0(ix, len, need, class_limit, start_out);
-	case 1:
+	case 1u << 8:
 		return runs_claim_1(ix, len, need, class_limit, start_out);
-	case 2:
+	case 2u << 8:
 		return runs_claim_2(ix, len, need, class_limit, start_out);
 	default:
 		if (ix->form == BGS_FORM_RUNS)

@@ -247,7 +247,7 @@ static inline unsigned index_class_next(const struct bgs_index *ix, unsigned c)
 	return bits ? 64u + (unsigned)__builtin_ctzll(bits) : BGS_INDEX_CLASSES;
 }
 
-static bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
+static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			    uint32_t *start_out)
 {
 	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;

@@ -43,14 +43,14 @@ package struct AllocatorHandle {
         flags: UInt64, length: UInt64, logical: inout UInt64
     ) -> CInt {
         let shift = unsafe UInt64(core.pointee.sector_shift)
-        let sectors = length >> shift
-        guard sectors << shift == length, length != 0, sectors <= UInt64(Int32.max) else {
+        let sectors = length &>> shift
+        guard sectors &<< shift == length, length != 0, sectors <= UInt64(Int32.max) else {
             return -bgs_einval
         }
         var sector: UInt64 = 0
         let count = UInt32(truncatingIfNeeded: sectors)
         let result = unsafe bgs_allocator_claim(core, flags, count, count, &sector)
-        if result == 0 { logical = sector << shift }
+        if result == 0 { logical = sector &<< shift }
         return result
     }
 
@@ -58,10 +58,10 @@ package struct AllocatorHandle {
     @inline(__always)
     package func giveBack(_ logical: UInt64, _ length: UInt64) -> CInt {
         let shift = unsafe UInt64(core.pointee.sector_shift)
-        let sectors = length >> shift
-        guard (logical | length) & ((1 << shift) &- 1) == 0, length != 0 else {
+        let sectors = length &>> shift
+        guard (logical | length) & ((1 &<< shift) &- 1) == 0, length != 0 else {
             return -bgs_einval
         }
-        return unsafe bgs_allocator_give_back(core, logical >> shift, sectors)
+        return unsafe bgs_allocator_give_back(core, logical &>> shift, sectors)
     }
 }

@@ -55,12 +55,12 @@ package struct GroupReference {
     /// The range in sectors, or nil unless it is whole sectors of this group.
     @inline(__always)
     func sectors(_ logical: UInt64, _ length: UInt64) -> (first: UInt64, count: UInt64)? {
-        let shift = sectorShift
+        let shift = UInt64(sectorShift)
         let offset = logical &- self.logical
-        guard (logical | length) & ((1 << UInt64(shift)) &- 1) == 0, length != 0,
+        guard (logical | length) & ((1 &<< shift) &- 1) == 0, length != 0,
             logical >= self.logical, offset < self.length, length <= self.length &- offset
         else { return nil }
-        return (logical >> UInt64(shift), length >> UInt64(shift))
+        return (logical &>> shift, length &>> shift)
     }
 
     /// - Returns: 0 or a negative errno: EINVAL, EEXIST.

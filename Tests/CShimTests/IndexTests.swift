@@ -161,6 +161,76 @@ extension IndexSuite {
         }
 
         @Test(arguments: [false, true])
+        func denseAddsInOrderBecomeABitmapEarlyAndSparseOnesStayRuns(_ scalar: Bool) {
+            let mode = IndexMode(bitmap: false, scalar: scalar)
+            for (spacing, form): (UInt32, UInt8) in [(26, 1), (59, 1), (130, 0)] {
+                let fixture = IndexFixture(sectors: 262144, mode: mode)
+                let index = fixture.index
+                for step in 0..<UInt32(500) {
+                    #expect(bgs_index_add(index, step * spacing, 1) == 0)
+                    #expect(bgs_index_add(index, step * spacing, 1) == -17)
+                }
+                bgs_index_check(index)
+                #expect(index.pointee.form == form && index.pointee.run_count == 500)
+                // Leaves again once most of its runs have gone.
+                for step in 0..<UInt32(490) {
+                    #expect(bgs_index_remove(index, step * spacing, 1) == 0)
+                }
+                bgs_index_check(index)
+                #expect(index.pointee.form == 0 && index.pointee.run_count == 10)
+            }
+        }
+
+        @Test(arguments: [false, true])
+        func aBitmapThatCameTooEarlyBecomesRunsAgain(_ scalar: Bool) {
+            let mode = IndexMode(bitmap: false, scalar: scalar)
+            let fixture = IndexFixture(sectors: 262144, mode: mode)
+            let index = fixture.index
+            for step in 0..<UInt32(200) { #expect(bgs_index_add(index, step * 10, 1) == 0) }
+            #expect(index.pointee.form == 1)
+            for step in 1..<UInt32(60) { #expect(bgs_index_add(index, step * 4096, 64) == 0) }
+            bgs_index_check(index)
+            #expect(index.pointee.form == 0 && index.pointee.run_count == 259)
+            for step in 0..<UInt32(200) { #expect(bgs_index_remove(index, step * 10, 1) == 0) }
+            bgs_index_check(index)
+            #expect(index.pointee.run_count == 59 && index.pointee.free_sectors == 59 * 64)
+        }
+
+        /// Every way an add can meet its neighbours, and a claim its run, at every place of leaves and nodes.
+        @Test(arguments: [false, true])
+        func addsAndClaimsAgreeAtEveryPlaceOfATreeOfOneAndTwoLevels(_ scalar: Bool) {
+            let mode = IndexMode(bitmap: false, scalar: scalar)
+            for runs: UInt32 in [2, 16, 17, 33, 300, 700] {
+                let fixture = IndexFixture(sectors: 262144, mode: mode)
+                let index = fixture.index
+                let pitch: UInt32 = 300
+                for step in 0..<runs { #expect(bgs_index_add(index, step * pitch, 7 + step % 40) == 0) }
+                #expect(index.pointee.height == (runs <= 16 ? 0 : runs <= 512 ? 1 : 2))
+                for step in 0..<runs {
+                    let start = step * pitch, length = 7 + step % 40
+                    // Alone, then joined from both sides, then refused.
+                    #expect(bgs_index_add(index, start + 100, 3) == 0)
+                    #expect(bgs_index_add(index, start + 103, 2) == 0)
+                    #expect(bgs_index_add(index, start + 98, 2) == 0)
+                    #expect(bgs_index_add(index, start + 102, 1) == -17)
+                    #expect(bgs_index_add(index, start + 97, 9) == -17)
+                    #expect(bgs_index_add(index, start + length, 98 - length) == 0)
+                    bgs_index_check(index)
+                    #expect(fixture.next(start) == FreeRun(start: start, length: 105))
+                    // Cut from its start, then whole; it is the only one so long.
+                    var claimed: UInt32 = 0
+                    #expect(bgs_index_claim_best(index, 5, 105, &claimed) && claimed == start)
+                    #expect(!bgs_index_claim_upto(index, 100, 100, bgs_class_of(100) - 1, &claimed))
+                    #expect(bgs_index_claim_best(index, 100, 100, &claimed) && claimed == start + 5)
+                    bgs_index_check(index)
+                    #expect(bgs_index_add(index, start, length) == 0)
+                    bgs_index_check(index)
+                }
+                #expect(index.pointee.run_count == runs)
+            }
+        }
+
+        @Test(arguments: [false, true])
         func aGroupThatBecomesWholeAgainNeedsTheStructAlone(_ scalar: Bool) {
             let mode = IndexMode(bitmap: false, scalar: scalar)
             let fixture = IndexFixture(sectors: 262144, mode: mode)
