@@ -138,13 +138,7 @@ int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
-<<<<<<< HEAD
 	return bgs_index_call_add(ix, start, len, &run, &run_len);
-=======
-	if (has_one_run(ix) && one_run_add(ix, start, len))
-		return 0;
-	return operations->add(ix, start, len);
->>>>>>> index2
 }
 
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -154,10 +148,7 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
 {
-	need = need > len ? need : len;
-	if (!len || need > ix->free_sectors)
-		return false;
-	return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+	return bgs_index_claim_upto(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
 }
 
 bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
@@ -172,7 +163,6 @@ bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsi
 			 uint32_t *start_out, uint32_t *run_out)
 {
 	need = need > len ? need : len;
-<<<<<<< HEAD
 	return len && bgs_index_call_claim(ix, len, need, class_limit, start_out, run_out);
 }
 
@@ -182,13 +172,6 @@ int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uin
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
 	return bgs_index_call_add(ix, start, len, run_out, run_len_out);
-=======
-	if (!len || need > ix->free_sectors)
-		return false;
-	if (has_one_run(ix))
-		return one_run_claim(ix, len, class_limit, start_out);
-	return operations->claim_best(ix, len, need, class_limit, start_out);
->>>>>>> index2
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,

@@ -6,7 +6,7 @@
 #ifndef BGS_INDEX_CALL_H
 #define BGS_INDEX_CALL_H
 
-#include "bgs_index.h"
+#include "bgs_index_one.h"
 
 /* The operations for this CPU; changes only before main() and in tests. */
 struct bgs_index_calls {
@@ -23,6 +23,10 @@ static inline bool bgs_index_call_claim(struct bgs_index *ix, uint32_t len, uint
 {
 	if (need > ix->free_sectors)
 		return false;
+	if (has_one_run(ix)) {
+		*run_out = ix->free_sectors;
+		return one_run_claim(ix, len, class_limit, start_out);
+	}
 	ix->noted_len = 0;
 	if (!bgs_index_calls.claim_best(ix, len, need, class_limit, start_out))
 		return false;
@@ -43,6 +47,11 @@ static inline int bgs_index_call_add(struct bgs_index *ix, uint32_t start, uint3
 {
 	int ret;
 
+	if (has_one_run(ix) && one_run_add(ix, start, len)) {
+		*run_out = ix->root.key[0];
+		*run_len_out = ix->free_sectors;
+		return 0;
+	}
 	ix->noted_len = 0;
 	ret = bgs_index_calls.add(ix, start, len);
 	if (__builtin_expect(ret, 0))
