@@ -77,7 +77,7 @@ static void lay_out_map(struct bgs_index *ix)
 		tables[ix->table_count] = (tables[ix->table_count - 1] + 63) / 64;
 		ix->table_count++;
 	}
-	for (unsigned t = ix->table_count; t-- > 0; at += tables[t] * sizeof(struct bgs_table))
+	for (unsigned t = ix->table_count; t-- > 0; at += tables[t] * sizeof(struct bgs_class_table))
 		ix->table_at[t] = (uint32_t)(at / 64);
 	for (unsigned l = ix->level_count; l-- > 0;) {
 		ix->level_at[l] = (uint32_t)(at / 64);

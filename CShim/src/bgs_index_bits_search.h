@@ -216,7 +216,7 @@ static inline bool map_search_done(const struct map_search *search)
 static void map_search_table(struct bgs_index *ix, unsigned level, uint32_t at,
 			     struct map_search *search)
 {
-	struct bgs_table *table = &bgs_map_table(ix, level)[at];
+	struct bgs_class_table *table = &bgs_map_table(ix, level)[at];
 	uint64_t *where = &table->of[search->c].where;
 
 	for (uint64_t bits = *where; bits && !map_search_done(search); bits &= bits - 1) {
@@ -273,7 +273,7 @@ static bool map_claim_wish(struct bgs_index *ix, const struct index_wish *wish, 
 static bool map_from_table(const struct bgs_index *ix, unsigned level, uint32_t at,
 			   const struct index_wish *wish, uint32_t *at_out)
 {
-	const struct bgs_table *table = &bgs_map_table(ix, level)[at];
+	const struct bgs_class_table *table = &bgs_map_table(ix, level)[at];
 	uint32_t first = wish->from >> (BGS_CHUNK_SHIFT + 6 * level);
 	uint64_t bits = 0;
 

@@ -51,7 +51,7 @@ struct bgs_table_row {
 	uint64_t count;
 };
 
-struct bgs_table {
+struct bgs_class_table {
 	struct bgs_table_row of[BGS_INDEX_CLASSES];
 };
 
@@ -100,11 +100,11 @@ static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, u
 	return (struct bgs_level_word *)(ix->area + (size_t)at * 64);
 }
 
-static inline struct bgs_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
+static inline struct bgs_class_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
 {
 	uint32_t at = level == 0 ? ix->tables_at : ix->table_at[level];
 
-	return (struct bgs_table *)(ix->area + (size_t)at * 64);
+	return (struct bgs_class_table *)(ix->area + (size_t)at * 64);
 }
 
 /* How many runs of class @c there are. */

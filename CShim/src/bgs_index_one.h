@@ -7,7 +7,7 @@
 #ifndef BGS_INDEX_ONE_H
 #define BGS_INDEX_ONE_H
 
-#include "bgs_index_internal.h"
+#include "bgs_index.h"
 
 static inline bool has_one_run(const struct bgs_index *ix)
 {
