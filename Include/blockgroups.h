@@ -35,33 +35,33 @@ extern "C" {
 #define BG_VERSION_PATCH 0
 
 /* What a block group holds: exactly one of these, or BG_DATA | BG_METADATA (mixed). */
-#define BG_DATA		(UINT64_C(1) << 0)
-#define BG_SYSTEM	(UINT64_C(1) << 1)
-#define BG_METADATA	(UINT64_C(1) << 2)
+#define BG_DATA	    (UINT64_C(1) << 0)
+#define BG_SYSTEM   (UINT64_C(1) << 1)
+#define BG_METADATA (UINT64_C(1) << 2)
 /* How it lies on devices: at most one; none means single. Values as on disk. */
-#define BG_RAID0	(UINT64_C(1) << 3)
-#define BG_RAID1	(UINT64_C(1) << 4)
-#define BG_DUP		(UINT64_C(1) << 5)
-#define BG_RAID10	(UINT64_C(1) << 6)
-#define BG_RAID5	(UINT64_C(1) << 7)
-#define BG_RAID6	(UINT64_C(1) << 8)
-#define BG_RAID1C3	(UINT64_C(1) << 9)
-#define BG_RAID1C4	(UINT64_C(1) << 10)
+#define BG_RAID0   (UINT64_C(1) << 3)
+#define BG_RAID1   (UINT64_C(1) << 4)
+#define BG_DUP	   (UINT64_C(1) << 5)
+#define BG_RAID10  (UINT64_C(1) << 6)
+#define BG_RAID5   (UINT64_C(1) << 7)
+#define BG_RAID6   (UINT64_C(1) << 8)
+#define BG_RAID1C3 (UINT64_C(1) << 9)
+#define BG_RAID1C4 (UINT64_C(1) << 10)
 
 /*
  * The single profile has no bit on disk. In bg_claim_options::flags this one
  * (the kernel's in-memory bit for it) asks for single and nothing else.
  */
-#define BG_AVAIL_SINGLE	(UINT64_C(1) << 48)
+#define BG_AVAIL_SINGLE (UINT64_C(1) << 48)
 
 /* bg_fs_open() flags */
-#define BG_OPEN_READ_ONLY	(1u << 0)
+#define BG_OPEN_READ_ONLY (1u << 0)
 /* Take free space from the extent tree even where a free-space tree is valid. */
-#define BG_OPEN_EXTENT_TREE	(1u << 1)
+#define BG_OPEN_EXTENT_TREE (1u << 1)
 
 /* bg_allocator_options::flags */
 /* Small claims take the locked path too: for measurements. */
-#define BG_ALLOCATOR_NO_MAGAZINES	(1u << 0)
+#define BG_ALLOCATOR_NO_MAGAZINES (1u << 0)
 
 struct bg_allocator;
 struct bg_group;
@@ -101,8 +101,8 @@ struct bg_allocator_options {
 	 * add a group of these flags with room for length bytes, where that is
 	 * possible, or return -ENOSPC. NULL: there are never more groups.
 	 */
-	int (*allocate_chunk)(void *context, struct bg_allocator *allocator,
-			      uint64_t flags, uint64_t length);
+	int (*allocate_chunk)(void *context, struct bg_allocator *allocator, uint64_t flags,
+			      uint64_t length);
 };
 
 /*
@@ -193,8 +193,8 @@ void bg_allocator_destroy(struct bg_allocator *allocator);
  *
  * Return: 0, -EINVAL, -EEXIST (overlaps a group) or -ENOMEM.
  */
-int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical,
-			   uint64_t length, uint64_t flags);
+int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical, uint64_t length,
+			   uint64_t flags);
 
 /**
  * bg_allocator_remove_group() - take a group away while others may be searching.
@@ -234,8 +234,7 @@ void bg_group_put(struct bg_group *group);
  * Return: 0, -EINVAL (unaligned, or not inside the group) or -EEXIST (some of
  * it is free already).
  */
-int bg_group_add_free_space(struct bg_group *group, uint64_t logical,
-			    uint64_t length);
+int bg_group_add_free_space(struct bg_group *group, uint64_t logical, uint64_t length);
 
 /**
  * bg_group_remove_free_space() - say that a free range of a group is in use.
@@ -246,8 +245,7 @@ int bg_group_add_free_space(struct bg_group *group, uint64_t logical,
  * Return: 0, -EINVAL (unaligned, or not inside the group) or -ENOENT (some of
  * it is not free).
  */
-int bg_group_remove_free_space(struct bg_group *group, uint64_t logical,
-			       uint64_t length);
+int bg_group_remove_free_space(struct bg_group *group, uint64_t logical, uint64_t length);
 
 /**
  * bg_group_claim() - claim space in one group: the seed's find_space_for_alloc.
@@ -312,8 +310,7 @@ int bg_group_for_each_free(struct bg_group *group,
  * Return: 0, -EINVAL, or what @visit returned.
  */
 int bg_for_each_group(struct bg_allocator *allocator,
-		      int (*visit)(void *context, struct bg_group *group),
-		      void *context);
+		      int (*visit)(void *context, struct bg_group *group), void *context);
 
 /**
  * bg_claim() - take a range out of free space: the seed's reserve_extent.
@@ -350,8 +347,8 @@ int bg_give_back(struct bg_allocator *allocator, const struct bg_extent *extent)
  *
  * Return: the length of the whole text without its 0, as snprintf() does, or -EINVAL.
  */
-int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *options,
-	       char *text, size_t size);
+int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *options, char *text,
+	       size_t size);
 
 /* ---- file systems ------------------------------------------------------- */
 
@@ -368,8 +365,7 @@ int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *op
  * -ENXIO (a device is missing), -EOPNOTSUPP (a feature we do not know), -EROFS
  * (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
  */
-int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags,
-	       struct bg_fs **fs_out);
+int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags, struct bg_fs **fs_out);
 
 /**
  * bg_fs_close() - close a file system and free its allocator.

@@ -64,7 +64,8 @@ struct bgs_allocator {
 	/* Append-only; entries below the count never change. Release store, acquire load. */
 	uint32_t space_count;
 	struct bgs_space *spaces[BGS_SPACES_MAX];
-	/* By the low three bits of a claim's flags: the only space it may come from, if there is one. */
+	/* By the low three bits of a claim's flags: the only space it may come from, if there is
+	 * one. */
 	struct bgs_space *only_space[8];
 
 	/* Changes to the table, the spaces, the directories. */
@@ -76,9 +77,9 @@ struct bgs_allocator {
 	struct bgs_chunk_state chunk[8];
 };
 
-#define BGS_FLAGS_TYPE UINT64_C(0x7)
+#define BGS_FLAGS_TYPE	  UINT64_C(0x7)
 #define BGS_FLAGS_PROFILE UINT64_C(0x7f8)
-#define BGS_FLAGS_SINGLE (UINT64_C(1) << 48)
+#define BGS_FLAGS_SINGLE  (UINT64_C(1) << 48)
 
 /* Return: 0 or a negative errno. magazines: whether small claims use them. */
 int bgs_allocator_create(uint32_t sector_shift, bool magazines,
@@ -139,8 +140,9 @@ static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *alloc
 int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			     uint32_t need, uint64_t *sector_out);
 
-static __attribute__((always_inline)) inline int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags,
-				      uint32_t sectors, uint32_t need, uint64_t *sector_out)
+static __attribute__((always_inline)) inline int
+bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+		    uint32_t need, uint64_t *sector_out)
 {
 	if (sectors <= BGS_MAGAZINE_MAX && need == sectors && !(flags & BGS_FLAGS_SINGLE) &&
 	    bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
@@ -153,8 +155,8 @@ static __attribute__((always_inline)) inline int bgs_allocator_claim(struct bgs_
 int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
 				 uint64_t sectors);
 
-static __attribute__((always_inline)) inline int bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector,
-					  uint64_t sectors)
+static __attribute__((always_inline)) inline int
+bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)
 {
 	if (sectors <= BGS_MAGAZINE_MAX) {
 		int ret = bgs_magazine_give_back(bgs_magazine_here(allocator), sector,

@@ -5,8 +5,8 @@
  *
  * Shape. A block covers 16 groups: for each size class a 16-bit word with one bit
  * a group. A node covers 64 blocks: for each class a word with one bit a block, and
- * a summary with one bit a class. Blocks are small so that threads that keep to different groups write
- * different cache lines.
+ * a summary with one bit a class. Blocks are small so that threads that keep to different groups
+ * write different cache lines.
  *
  * Steps. A class from 16 sectors on is cut into 8 steps, each one length as far as
  * 127 sectors: a byte for each class and group has a bit for each step that a run
@@ -49,8 +49,8 @@ extern "C" {
 
 struct bgs_group;
 
-#define BGS_BLOCK_GROUPS 16
-#define BGS_NODE_BLOCKS 64
+#define BGS_BLOCK_GROUPS  16
+#define BGS_NODE_BLOCKS	  64
 #define BGS_SUMMARY_WORDS (BGS_INDEX_CLASSES / 64)
 
 struct bgs_block {
@@ -123,7 +123,7 @@ void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *
 
 /* Lengths from here on have steps, sectors; shorter ones have a class of their own. */
 #define BGS_STEPS_FROM 16
-#define BGS_STEPS 8
+#define BGS_STEPS      8
 
 /* The step of a length in its class; 0 where the class is one length or open-ended. */
 static inline unsigned bgs_step_of(uint32_t sectors)
@@ -144,7 +144,8 @@ static inline void bgs_block_note(struct bgs_block *block, unsigned slot, uint32
 {
 	uint8_t *steps, bit;
 
-	if (sectors < BGS_STEPS_FROM)
+	/* One comparison: shorter than any step, or in the open-ended class. */
+	if (sectors - BGS_STEPS_FROM >= BGS_INDEX_OPEN_CLASS - BGS_STEPS_FROM)
 		return;
 	steps = &block->steps[bgs_class_of(sectors)][slot];
 	bit = (uint8_t)(1u << bgs_step_of(sectors));
@@ -204,9 +205,12 @@ struct bgs_fit {
 
 static inline struct bgs_fit bgs_fit_of(uint32_t need)
 {
-	struct bgs_fit fit = {.size_class = bgs_class_of(need), .step = bgs_step_of(need)};
+	struct bgs_fit fit;
 
-	/* A class of one length holds what is in it; so does the open-ended one as far as we know. */
+	fit.size_class = bgs_class_of(need);
+	fit.step = bgs_step_of(need);
+	/* A class of one length holds what is in it; so does the open-ended one as far as we know.
+	 */
 	fit.floor_class = need < BGS_STEPS_FROM ? BGS_INDEX_CLASSES : fit.size_class;
 	return fit;
 }

@@ -51,7 +51,7 @@ enum bgs_caching {
 };
 
 #define BGS_GROUP_READ_ONLY (1u << 0)
-#define BGS_GROUP_REMOVED (1u << 1)
+#define BGS_GROUP_REMOVED   (1u << 1)
 
 struct bgs_group {
 	/* Guards everything down to `index`, and the index. Line 0 is what every call touches. */

@@ -25,9 +25,9 @@ extern "C" {
 
 enum bgs_lock_class {
 	/* Edge named by the function that takes the next lock while holding this one. */
-	BGS_MUTEX_GROUPS = 1,	 /* bgs_allocator_add_group(), _remove_group() -> free space  */
-	BGS_MUTEX_STATE,	 /* caching and chunk states: bgs_group_finish_caching() -> free space */
-	BGS_SPIN_MAGAZINE,	 /* bgs_magazine_open()                 -> free space       */
+	BGS_MUTEX_GROUPS = 1, /* bgs_allocator_add_group(), _remove_group() -> free space  */
+	BGS_MUTEX_STATE,   /* caching and chunk states: bgs_group_finish_caching() -> free space */
+	BGS_SPIN_MAGAZINE, /* bgs_magazine_open()                 -> free space       */
 	BGS_SPIN_CLUSTER_REFILL, /* bgs_cluster_refill()                -> free space       */
 	BGS_SPIN_FREE_SPACE,	 /* bgs_group_give_back(), recall       -> cluster          */
 	BGS_SPIN_CLUSTER,	 /* innermost                                               */

@@ -46,11 +46,11 @@ extern "C" {
 
 struct bgs_group;
 
-#define BGS_REGION_SHIFT 5
+#define BGS_REGION_SHIFT   5
 #define BGS_REGION_SECTORS (1u << BGS_REGION_SHIFT)
 /* Largest claim that a window serves, sectors. */
 #define BGS_MAGAZINE_MAX (BGS_REGION_SECTORS / 2)
-#define BGS_TAG_NONE UINT64_MAX
+#define BGS_TAG_NONE	 UINT64_MAX
 
 /* Windows of one magazine: by what the claim asks for. */
 enum bgs_window_type {

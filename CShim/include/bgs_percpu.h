@@ -31,7 +31,8 @@ struct bgs_thread {
 	uint32_t ticks;
 };
 
-extern _Thread_local struct bgs_thread bgs_thread_self __attribute__((tls_model("initial-exec")));
+/* __thread, which C++ knows as well. */
+extern __thread struct bgs_thread bgs_thread_self __attribute__((tls_model("initial-exec")));
 uint32_t bgs_thread_ordinal_assign(void);
 unsigned bgs_cpu_slow(void);
 /* Number of processors that could ever run us, at least 1. */

@@ -11,15 +11,15 @@
 #if defined(__has_include) && !defined(__swift__)
 #if __has_include(<sys/sdt.h>)
 #include <sys/sdt.h>
-#define BGS_PROBE2(name, a, b) DTRACE_PROBE2(blockgroups, name, a, b)
-#define BGS_PROBE3(name, a, b, c) DTRACE_PROBE3(blockgroups, name, a, b, c)
+#define BGS_PROBE2(name, a, b)	     DTRACE_PROBE2(blockgroups, name, a, b)
+#define BGS_PROBE3(name, a, b, c)    DTRACE_PROBE3(blockgroups, name, a, b, c)
 #define BGS_PROBE4(name, a, b, c, d) DTRACE_PROBE4(blockgroups, name, a, b, c, d)
 #endif
 #endif
 
 #ifndef BGS_PROBE3
-#define BGS_PROBE2(name, a, b) ((void)(a), (void)(b))
-#define BGS_PROBE3(name, a, b, c) ((void)(a), (void)(b), (void)(c))
+#define BGS_PROBE2(name, a, b)	     ((void)(a), (void)(b))
+#define BGS_PROBE3(name, a, b, c)    ((void)(a), (void)(b), (void)(c))
 #define BGS_PROBE4(name, a, b, c, d) ((void)(a), (void)(b), (void)(c), (void)(d))
 #endif
 

@@ -50,7 +50,7 @@ void bgs_rcu_synchronize(void);
 
 /* Publish with release; a reader's acquire load sees everything written before. */
 #define bgs_publish(pointer, value) __atomic_store_n(&(pointer), (value), __ATOMIC_RELEASE)
-#define bgs_dereference(pointer) __atomic_load_n(&(pointer), __ATOMIC_ACQUIRE)
+#define bgs_dereference(pointer)    __atomic_load_n(&(pointer), __ATOMIC_ACQUIRE)
 
 #ifdef __cplusplus
 }

@@ -110,8 +110,8 @@ static inline struct bgs_group *bgs_table_find(const struct bgs_table *table, ui
  *
  * Return: 0, -EEXIST (overlaps), -ENOENT (no group begins there) or -ENOMEM.
  */
-int bgs_table_add(struct bgs_table **table, uint64_t logical, uint64_t end,
-		  struct bgs_group *group, struct bgs_table **retired_out);
+int bgs_table_add(struct bgs_table **table, uint64_t logical, uint64_t end, struct bgs_group *group,
+		  struct bgs_table **retired_out);
 int bgs_table_remove(struct bgs_table **table, uint64_t logical, struct bgs_table **retired_out);
 
 struct bgs_table *bgs_table_new(void);

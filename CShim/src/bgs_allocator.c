@@ -287,16 +287,17 @@ struct bgs_group *bgs_space_get_next(struct bgs_space *space, uint32_t *position
 }
 
 /* The step after a directory named a group: -ENOSPC says that the hint was stale. */
-static __attribute__((always_inline)) inline bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need,
-				  unsigned class_limit, uint64_t *sector_out)
+static __attribute__((always_inline)) inline bool claim_in_group(struct bgs_group *group,
+								 uint32_t sectors, uint32_t need,
+								 unsigned class_limit,
+								 uint64_t *sector_out)
 {
 	struct group_snapshot before;
 	uint32_t start;
 	bool claimed;
 
 	group_lock(group, &before);
-	claimed = group->claimable &&
-		  group_index_claim(group, sectors, need, class_limit, &start);
+	claimed = group->claimable && group_index_claim(group, sectors, need, class_limit, &start);
 	group_unlock(group, &before);
 	if (claimed)
 		*sector_out = group->first_sector + start;
@@ -308,10 +309,9 @@ static __attribute__((always_inline)) inline bool claim_in_group(struct bgs_grou
  * itself may still be too short; from the next step on only a stale hint can
  * disappoint. *class_out: the class it was found under.
  */
-static __attribute__((always_inline)) inline struct bgs_group *claim_in_range(struct bgs_space *space,
-					       const struct bgs_range *range, uint32_t sectors,
-					       uint32_t need, unsigned *class_out,
-					       uint64_t *sector_out)
+static __attribute__((always_inline)) inline struct bgs_group *
+claim_in_range(struct bgs_space *space, const struct bgs_range *range, uint32_t sectors,
+	       uint32_t need, unsigned *class_out, uint64_t *sector_out)
 {
 	struct bgs_fit fit = bgs_fit_of(need);
 	unsigned turn;
@@ -321,9 +321,8 @@ static __attribute__((always_inline)) inline struct bgs_group *claim_in_range(st
 
 		if (!group)
 			return NULL;
-		if (__builtin_expect(claim_in_group(group, sectors, need, fit.size_class,
-						    sector_out),
-				     1)) {
+		if (__builtin_expect(
+			    claim_in_group(group, sectors, need, fit.size_class, sector_out), 1)) {
 			*class_out = fit.size_class;
 			return group;
 		}
@@ -351,8 +350,10 @@ claim_elsewhere(struct bgs_space *space, struct bgs_range *range, uint32_t secto
 	return claim_in_range(space, range, sectors, need, class_out, sector_out);
 }
 
-static __attribute__((always_inline)) inline int claim_in_space(struct bgs_allocator *allocator, struct bgs_space *space, uint64_t flags,
-			  uint32_t sectors, uint32_t need, uint64_t *sector_out)
+static __attribute__((always_inline)) inline int claim_in_space(struct bgs_allocator *allocator,
+								struct bgs_space *space,
+								uint64_t flags, uint32_t sectors,
+								uint32_t need, uint64_t *sector_out)
 {
 	bool small = sectors <= BGS_MAGAZINE_MAX && need == sectors && allocator->magazines_used;
 	unsigned size_class = 0;
@@ -387,9 +388,8 @@ static __attribute__((always_inline)) inline int claim_in_space(struct bgs_alloc
 int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			     uint32_t need, uint64_t *sector_out)
 {
-	struct bgs_space *only = flags <= BGS_FLAGS_TYPE
-					 ? bgs_dereference(allocator->only_space[flags])
-					 : NULL;
+	struct bgs_space *only =
+		flags <= BGS_FLAGS_TYPE ? bgs_dereference(allocator->only_space[flags]) : NULL;
 	int ret = -ENOSPC;
 
 	bgs_rcu_read_lock();
@@ -412,12 +412,12 @@ static inline void note_locality(struct bgs_allocator *allocator, uint64_t secto
 {
 	struct bgs_magazine *magazine = bgs_magazine_here(allocator);
 
-	if (__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) ==
-	    sector >> BGS_REGION_SHIFT)
+	if (__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) == sector >> BGS_REGION_SHIFT)
 		__atomic_store_n(&magazine->eager, EAGER_CLAIMS, __ATOMIC_RELAXED);
 }
 
-/* Into a group that lends nothing and has as much claimed: the usual case of bgs_group_give_back(). */
+/* Into a group that lends nothing and has as much claimed: the usual case of bgs_group_give_back().
+ */
 static inline int give_back_plain(struct bgs_group *group, uint64_t sector, uint32_t sectors)
 {
 	struct group_snapshot before;
@@ -425,15 +425,14 @@ static inline int give_back_plain(struct bgs_group *group, uint64_t sector, uint
 
 	group_lock(group, &before);
 	if (__builtin_expect(!group->lends && group->index.free_sectors + (uint64_t)sectors <=
-						       group->added_sectors,
+						      group->added_sectors,
 			     1))
 		ret = group_index_add(group, group_relative(group, sector), sectors);
 	group_unlock(group, &before);
 	return ret;
 }
 
-int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
-				 uint64_t sectors)
+int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)
 {
 	uint64_t logical = sector << allocator->sector_shift;
 	struct bgs_group *group;
@@ -463,8 +462,8 @@ bool bgs_allocator_drain(struct bgs_allocator *allocator)
 		struct bgs_magazine *magazine = &allocator->magazines[cpu];
 
 		for (type = 0; type < BGS_WINDOW_TYPES; type++) {
-			if (bgs_word_closed(__atomic_load_n(&magazine->word[type],
-							    __ATOMIC_ACQUIRE)))
+			if (bgs_word_closed(
+				    __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE)))
 				continue;
 			bgs_rcu_read_lock();
 			bgs_magazine_close(magazine, type);

@@ -114,7 +114,7 @@ int bgs_directory_slot_take(struct bgs_directory *directory, struct bgs_block **
 	}
 	block = directory->blocks[slot / BGS_BLOCK_GROUPS];
 	slot %= BGS_BLOCK_GROUPS;
-	block->vacant &= (uint16_t)~(1u << slot);
+	block->vacant &= (uint16_t) ~(1u << slot);
 	directory->group_count++;
 	*block_out = block;
 	*slot_out = (uint8_t)slot;
@@ -140,8 +140,8 @@ void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *
 
 void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)
 {
-	__atomic_fetch_or(&node->bits[size_class],
-			  UINT64_C(1) << (block->number % BGS_NODE_BLOCKS), __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&node->bits[size_class], UINT64_C(1) << (block->number % BGS_NODE_BLOCKS),
+			  __ATOMIC_SEQ_CST);
 	__atomic_fetch_or(&node->summary[size_class / 64], UINT64_C(1) << (size_class % 64),
 			  __ATOMIC_SEQ_CST);
 }

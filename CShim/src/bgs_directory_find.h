@@ -107,8 +107,10 @@ static inline uint16_t slots_in_block(struct bgs_block *block, uint16_t slots,
 }
 
 /* The best of the blocks of a node, among those of mask, in a class of several lengths. */
-static __attribute__((noinline)) struct bgs_group *find_step(struct bgs_node *node, struct bgs_block *const *blocks,
-				   uint64_t bits, uint16_t slot_mask, struct bgs_fit *fit)
+static __attribute__((noinline)) struct bgs_group *find_step(struct bgs_node *node,
+							     struct bgs_block *const *blocks,
+							     uint64_t bits, uint16_t slot_mask,
+							     struct bgs_fit *fit)
 {
 	struct bgs_block *best = NULL;
 	unsigned best_step = BGS_STEPS + 1, looked;
@@ -136,9 +138,8 @@ static __attribute__((noinline)) struct bgs_group *find_step(struct bgs_node *no
 }
 
 /* The first of the blocks of a node, among those of mask, in a class of one length. */
-static inline struct bgs_group *find_length(struct bgs_node *node,
-					    struct bgs_block *const *blocks, uint64_t bits,
-					    uint16_t slot_mask, unsigned size_class)
+static inline struct bgs_group *find_length(struct bgs_node *node, struct bgs_block *const *blocks,
+					    uint64_t bits, uint16_t slot_mask, unsigned size_class)
 {
 	for (; bits; bits &= bits - 1) {
 		struct bgs_block *block = bgs_dereference(blocks[__builtin_ctzll(bits)]);
@@ -171,9 +172,8 @@ static inline unsigned next_class(const uint64_t *summary, unsigned size_class)
 }
 
 /* The tightest of one node's blocks in mask, in classes below limit. */
-static inline struct bgs_group *find_in_node(struct bgs_node *node,
-					     struct bgs_block *const *blocks, uint64_t mask,
-					     uint16_t slot_mask, struct bgs_fit *fit,
+static inline struct bgs_group *find_in_node(struct bgs_node *node, struct bgs_block *const *blocks,
+					     uint64_t mask, uint16_t slot_mask, struct bgs_fit *fit,
 					     unsigned limit)
 {
 	unsigned size_class = fit->size_class;

@@ -173,8 +173,8 @@ static uint64_t lent_sectors(struct bgs_group *group)
 	uint64_t sectors = 0;
 
 	for (window = group->lent; window; window = window->next)
-		sectors += (unsigned)__builtin_popcount(bgs_word_bits(__atomic_load_n(
-			&window->magazine->word[window->type], __ATOMIC_RELAXED)));
+		sectors += (unsigned)__builtin_popcount(bgs_word_bits(
+			__atomic_load_n(&window->magazine->word[window->type], __ATOMIC_RELAXED)));
 	for (cluster = group->clusters; cluster; cluster = cluster->next_on_group) {
 		bgs_spin_lock(&cluster->lock);
 		sectors += cluster->end - cluster->next;
@@ -221,7 +221,8 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 			int ret = bgs_window_give_back(magazine, window->type, sector, sectors,
 						       false);
 
-			/* The caller has checked the count: from now on the fast path may have it. */
+			/* The caller has checked the count: from now on the fast path may have it.
+			 */
 			if (ret == 0)
 				__atomic_fetch_or(&magazine->owned[window->type], mask,
 						  __ATOMIC_RELAXED);

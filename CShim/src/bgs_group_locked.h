@@ -51,7 +51,8 @@ static inline void group_unlock(struct bgs_group *group, const struct group_snap
 		bgs_group_trim(group);
 }
 
-/* Add to the index what is known not to be free, and tell the steps: neighbours went, one run came. */
+/* Add to the index what is known not to be free, and tell the steps: neighbours went, one run came.
+ */
 static inline int group_index_add(struct bgs_group *group, uint32_t start, uint32_t length)
 {
 	uint32_t run, run_length;
@@ -75,7 +76,8 @@ static inline bool group_index_claim(struct bgs_group *group, uint32_t sectors, 
 {
 	uint32_t run_length;
 
-	if (!bgs_index_call_claim(&group->index, sectors, need, class_limit, start_out, &run_length))
+	if (!bgs_index_call_claim(&group->index, sectors, need, class_limit, start_out,
+				  &run_length))
 		return false;
 	if (run_length >= BGS_STEPS_FROM) {
 		bgs_block_note(group->block, group->slot, run_length, false);

@@ -14,10 +14,10 @@
  * sleeps. A holder that runs is done within some hundred ns; one that does not
  * run needs this core.
  */
-#define SPIN_TURNS 100
-#define YIELD_TURNS 32
+#define SPIN_TURNS     100
+#define YIELD_TURNS    32
 #define SLEEP_NS_FIRST 20000
-#define SLEEP_NS_MAX 1000000
+#define SLEEP_NS_MAX   1000000
 
 static inline void cpu_relax(void)
 {

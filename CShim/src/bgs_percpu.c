@@ -5,7 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-_Thread_local struct bgs_thread bgs_thread_self __attribute__((tls_model("initial-exec")));
+__thread struct bgs_thread bgs_thread_self __attribute__((tls_model("initial-exec")));
 
 uint32_t bgs_thread_ordinal_assign(void)
 {

@@ -83,8 +83,8 @@ static struct bgs_table *make_version(const struct bgs_table_entry *entries, uin
 	return table;
 }
 
-int bgs_table_add(struct bgs_table **slot, uint64_t logical, uint64_t end,
-		  struct bgs_group *group, struct bgs_table **retired_out)
+int bgs_table_add(struct bgs_table **slot, uint64_t logical, uint64_t end, struct bgs_group *group,
+		  struct bgs_table **retired_out)
 {
 	struct bgs_table *table = *slot, *next;
 	struct bgs_table_entry entry = {.logical = logical, .end = end, .group = group};

@@ -16,7 +16,9 @@ public protocol BlockGroupSource: AnyObject {
     /// Add a group of these flags with room for `length` bytes, or throw `.noSpace`. Called by one
     /// thread at a time for each type, while others that ran out of space wait.
     func allocateChunk(
-        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
+        in allocator: Allocator,
+        flags: BlockGroupFlags,
+        length: UInt64
     ) throws(AllocationError)
 
     /// Whether any device has a hole for a chunk of these flags, for `explain`; nil: not known.
@@ -83,7 +85,10 @@ public final class Allocator: @unchecked Sendable {
     /// - Returns: the group.
     @discardableResult
     public func addGroup(
-        logical: UInt64, length: UInt64, flags: BlockGroupFlags, readOnly: Bool = false,
+        logical: UInt64,
+        length: UInt64,
+        flags: BlockGroupFlags,
+        readOnly: Bool = false,
         superBytes: UInt64 = 0
     ) throws(AllocationError) -> BlockGroup {
         let (end, overflow) = logical.addingReportingOverflow(length)
@@ -95,7 +100,16 @@ public final class Allocator: @unchecked Sendable {
         var added: OpaquePointer?
         try unsafe check(
             bgs_allocator_add_group(
-                core, logical, length, flags.rawValue, !cachesLazily, readOnly, superBytes, &added))
+                core,
+                logical,
+                length,
+                flags.rawValue,
+                !cachesLazily,
+                readOnly,
+                superBytes,
+                &added
+            )
+        )
         return unsafe BlockGroup(adopting: GroupReference(opaque: added.unsafelyUnwrapped))
     }
 
@@ -175,7 +189,10 @@ public final class Allocator: @unchecked Sendable {
     ///     wait for it: otherwise they might leave it nothing, time and again.
     /// - Returns: 0 or the negative errno of whoever asked.
     func allocateChunk(
-        flags: UInt64, sectors: UInt32, generation: UInt64, asked: inout Int,
+        flags: UInt64,
+        sectors: UInt32,
+        generation: UInt64,
+        asked: inout Int,
         takeFirst: () -> Void
     ) -> CInt {
         guard allocatesChunks, let source else { return -bgs_enospc }
@@ -187,7 +204,10 @@ public final class Allocator: @unchecked Sendable {
         let length = UInt64(sectors) << UInt64(sectorShift)
         do throws(AllocationError) {
             try source.allocateChunk(
-                in: self, flags: BlockGroupFlags(rawValue: flags), length: length)
+                in: self,
+                flags: BlockGroupFlags(rawValue: flags),
+                length: length
+            )
         } catch {
             result = -error.errno
         }
@@ -214,7 +234,10 @@ public final class Allocator: @unchecked Sendable {
         let found = try reserveExtent(wish)
         let shift = UInt64(sectorShift)
         return ClaimedExtent(
-            logical: found.sector << shift, length: UInt64(found.count) << shift, allocator: self)
+            logical: found.sector << shift,
+            length: UInt64(found.count) << shift,
+            allocator: self
+        )
     }
 
     /// The same, ending in a plain value that the caller must give back or record.
@@ -226,13 +249,18 @@ public final class Allocator: @unchecked Sendable {
 
     /// Claims from one group alone: the seed's find_space_for_alloc.
     package func claim(
-        _ request: ClaimRequest, in group: GroupReference
+        _ request: ClaimRequest,
+        in group: GroupReference
     ) throws(AllocationError) -> Extent {
         let wish = try Wish(request, sectorShift: sectorShift)
         try check(cacheFreeSpace(of: group))
         let sector = try findSpace(
-            in: group, sectors: wish.sectors, emptySectors: wish.emptySectors,
-            alignment: wish.alignment, from: wish.start)
+            in: group,
+            sectors: wish.sectors,
+            emptySectors: wish.emptySectors,
+            alignment: wish.alignment,
+            from: wish.start
+        )
         return Extent(logical: sector << UInt64(sectorShift), length: request.length)
     }
 

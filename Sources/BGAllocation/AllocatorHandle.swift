@@ -40,7 +40,9 @@ package struct AllocatorHandle {
     /// - Returns: 0 with `logical` set; -EINVAL, or -ENOSPC: the whole search must decide.
     @inline(__always)
     package func claimAnywhere(
-        flags: UInt64, length: UInt64, logical: inout UInt64
+        flags: UInt64,
+        length: UInt64,
+        logical: inout UInt64
     ) -> CInt {
         let shift = unsafe UInt64(core.pointee.sector_shift)
         let sectors = length &>> shift

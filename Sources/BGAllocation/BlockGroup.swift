@@ -93,7 +93,8 @@ package struct GroupReference {
             runCount: numbers.run_count,
             isReadOnly: numbers.state & UInt32(BGS_GROUP_READ_ONLY) != 0,
             isCached: numbers.caching == BGS_CACHING_FINISHED.rawValue,
-            indexBytes: numbers.index_bytes)
+            indexBytes: numbers.index_bytes
+        )
     }
 
     /// The first free run that ends above an address, whole; nil when there is none.

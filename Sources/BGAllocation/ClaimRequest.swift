@@ -61,7 +61,8 @@ package struct Wish {
             request.length >> sectorShift <= UInt64(Int32.max)
         else { throw AllocationError(.invalidArgument) }
         let (excludeEnd, overflow) = request.excludeStart.addingReportingOverflow(
-            request.excludeLength)
+            request.excludeLength
+        )
         guard !overflow, request.searchEnd == 0 || request.searchStart <= request.searchEnd else {
             throw AllocationError(.invalidArgument)
         }
@@ -88,7 +89,9 @@ package struct Wish {
 
     /// Sectors that the run must have, for a length and a slack; more than any group has: too many.
     static func need(_ sectors: UInt32, _ emptySectors: UInt64) -> UInt32 {
-        UInt32(clamping: UInt64(sectors).addingReportingOverflow(emptySectors).partialValue
-            < emptySectors ? UInt64.max : UInt64(sectors) &+ emptySectors)
+        UInt32(
+            clamping: UInt64(sectors).addingReportingOverflow(emptySectors).partialValue
+                < emptySectors ? UInt64.max : UInt64(sectors) &+ emptySectors
+        )
     }
 }

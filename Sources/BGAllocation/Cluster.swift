@@ -23,7 +23,9 @@ public final class Cluster: @unchecked Sendable {
     ///   - window: bytes to take at a time; where no run is so long, half of it and so on.
     /// - Throws: `.invalidArgument`.
     public init(
-        allocator: Allocator, flags: BlockGroupFlags, window: UInt64 = 2 << 20
+        allocator: Allocator,
+        flags: BlockGroupFlags,
+        window: UInt64 = 2 << 20
     ) throws(AllocationError) {
         let sectors = window >> UInt64(allocator.sectorShift)
         guard flags.isValidForClaim, sectors > 0, sectors <= UInt64(Int32.max) else {
@@ -56,7 +58,10 @@ public final class Cluster: @unchecked Sendable {
         for _ in 0..<2 {
             if unsafe bgs_cluster_claim(cluster, sectors, &sector) == 0 {
                 return ClaimedExtent(
-                    logical: sector << shift, length: length, allocator: allocator)
+                    logical: sector << shift,
+                    length: length,
+                    allocator: allocator
+                )
             }
             refill(least: sectors)
         }

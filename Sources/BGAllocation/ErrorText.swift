@@ -9,7 +9,9 @@ package enum ErrorText {
     /// Replaces this thread's text.
     package static func set(_ write: (inout TextBuffer) -> Void) {
         let bytes = unsafe UnsafeMutableBufferPointer(
-            start: bgs_error_text(), count: Int(BGS_ERROR_TEXT_BYTES))
+            start: bgs_error_text(),
+            count: Int(BGS_ERROR_TEXT_BYTES)
+        )
         var text = unsafe TextBuffer(bytes)
         write(&text)
         text.finish()

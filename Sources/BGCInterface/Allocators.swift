@@ -26,7 +26,9 @@ private final class HookSource: BlockGroupSource {
     }
 
     func allocateChunk(
-        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
+        in allocator: Allocator,
+        flags: BlockGroupFlags,
+        length: UInt64
     ) throws(AllocationError) {
         guard let hook = unsafe hooks.allocate_chunk else { throw AllocationError(.noSpace) }
         let handle = AllocatorHandle(allocator)
@@ -59,7 +61,8 @@ public func bg_allocator_create(
             magazines: wanted.flags & UInt32(BG_ALLOCATOR_NO_MAGAZINES) == 0,
             source: hasHooks ? HookSource(wanted) : nil,
             cachesLazily: wanted.cache_group != nil,
-            allocatesChunks: wanted.allocate_chunk != nil)
+            allocatesChunks: wanted.allocate_chunk != nil
+        )
         _ = unsafe Unmanaged.passRetained(allocator)
         unsafe out.pointee = AllocatorHandle(allocator).opaque
     }
@@ -73,12 +76,18 @@ public func bg_allocator_destroy(_ allocator: OpaquePointer?) {
 
 @c @implementation
 public func bg_allocator_add_group(
-    _ allocator: OpaquePointer?, _ logical: UInt64, _ length: UInt64, _ flags: UInt64
+    _ allocator: OpaquePointer?,
+    _ logical: UInt64,
+    _ length: UInt64,
+    _ flags: UInt64
 ) -> CInt {
     guard let allocator = unsafe allocator else { return refuseArgument("allocator is NULL") }
     return returnCode { () throws(AllocationError) in
         try unsafe AllocatorHandle(opaque: allocator).allocator.addGroup(
-            logical: logical, length: length, flags: BlockGroupFlags(rawValue: flags))
+            logical: logical,
+            length: length,
+            flags: BlockGroupFlags(rawValue: flags)
+        )
     }
 }
 
@@ -102,13 +111,15 @@ private func isClaimable(_ flags: UInt64) -> Bool {
 
 @c @implementation
 public func bg_claim(
-    _ allocator: OpaquePointer?, _ options: UnsafePointer<bg_claim_options>?,
+    _ allocator: OpaquePointer?,
+    _ options: UnsafePointer<bg_claim_options>?,
     _ extent_out: UnsafeMutablePointer<bg_extent>?
 ) -> CInt {
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseArgument("a pointer is NULL") }
-    let wishes = unsafe options.pointee.length_min | options.pointee.empty_size
+    let wishes =
+        unsafe options.pointee.length_min | options.pointee.empty_size
         | options.pointee.alignment | options.pointee.hint | options.pointee.search_start
         | options.pointee.search_end | options.pointee.exclude_start
         | options.pointee.exclude_length
@@ -120,8 +131,10 @@ public func bg_claim(
         let length = unsafe options.pointee.length
         let handle = unsafe AllocatorHandle(opaque: allocator)
         if unsafe handle.claimAnywhere(
-            flags: options.pointee.flags, length: length, logical: &logical) == 0
-        {
+            flags: options.pointee.flags,
+            length: length,
+            logical: &logical
+        ) == 0 {
             unsafe out.pointee.logical = logical
             unsafe out.pointee.length = length
             return 0
@@ -133,7 +146,8 @@ public func bg_claim(
 /// The claims that are not the usual one, and those that the usual path could not serve.
 @inline(never)
 private func claimWithWishes(
-    _ allocator: OpaquePointer, _ options: UnsafePointer<bg_claim_options>,
+    _ allocator: OpaquePointer,
+    _ options: UnsafePointer<bg_claim_options>,
     _ out: UnsafeMutablePointer<bg_extent>
 ) -> CInt {
     guard let request = unsafe ClaimRequest(options) else {
@@ -166,19 +180,23 @@ extension ClaimRequest {
 
 @c @implementation
 public func bg_give_back(
-    _ allocator: OpaquePointer?, _ extent: UnsafePointer<bg_extent>?
+    _ allocator: OpaquePointer?,
+    _ extent: UnsafePointer<bg_extent>?
 ) -> CInt {
     guard let allocator = unsafe allocator, let extent = unsafe extent else {
         return refuseArgument("a pointer is NULL")
     }
     return unsafe returnCode(
-        AllocatorHandle(opaque: allocator).giveBack(extent.pointee.logical, extent.pointee.length))
+        AllocatorHandle(opaque: allocator).giveBack(extent.pointee.logical, extent.pointee.length)
+    )
 }
 
 @c @implementation
 public func bg_explain(
-    _ allocator: OpaquePointer?, _ options: UnsafePointer<bg_claim_options>?,
-    _ text: UnsafeMutablePointer<CChar>?, _ size: Int
+    _ allocator: OpaquePointer?,
+    _ options: UnsafePointer<bg_claim_options>?,
+    _ text: UnsafeMutablePointer<CChar>?,
+    _ size: Int
 ) -> CInt {
     guard let allocator = unsafe allocator, let options = unsafe options,
         unsafe text != nil || size == 0, size >= 0

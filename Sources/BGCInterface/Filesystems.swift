@@ -12,7 +12,9 @@ private func filesystem(_ fs: OpaquePointer) -> Filesystem {
 
 @c @implementation
 public func bg_fs_open(
-    _ paths: UnsafePointer<UnsafePointer<CChar>?>?, _ path_count: Int, _ flags: UInt32,
+    _ paths: UnsafePointer<UnsafePointer<CChar>?>?,
+    _ path_count: Int,
+    _ flags: UInt32,
     _ fs_out: UnsafeMutablePointer<OpaquePointer?>?
 ) -> CInt {
     guard let paths = unsafe paths, let out = unsafe fs_out, path_count > 0 else {
@@ -30,7 +32,8 @@ public func bg_fs_open(
         let opened = try Filesystem(
             paths: names,
             readOnly: flags & UInt32(BG_OPEN_READ_ONLY) != 0,
-            freeSpace: flags & UInt32(BG_OPEN_EXTENT_TREE) != 0 ? .extentTree : .automatic)
+            freeSpace: flags & UInt32(BG_OPEN_EXTENT_TREE) != 0 ? .extentTree : .automatic
+        )
         unsafe out.pointee = OpaquePointer(Unmanaged.passRetained(opened).toOpaque())
     }
 }
@@ -50,13 +53,18 @@ public func bg_fs_allocator(_ fs: OpaquePointer?) -> OpaquePointer? {
 
 @c @implementation
 public func bg_fs_pread(
-    _ fs: OpaquePointer?, _ buffer: UnsafeMutableRawPointer?, _ length: Int, _ logical: UInt64
+    _ fs: OpaquePointer?,
+    _ buffer: UnsafeMutableRawPointer?,
+    _ length: Int,
+    _ logical: UInt64
 ) -> CInt {
     guard let fs = unsafe fs, unsafe buffer != nil || length == 0, length >= 0 else {
         return refuseArgument("a pointer is NULL, or the length is absurd")
     }
     return filesystemReturnCode { () throws(FilesystemError) in
         try unsafe filesystem(fs).read(
-            logical: logical, into: UnsafeMutableRawBufferPointer(start: buffer, count: length))
+            logical: logical,
+            into: UnsafeMutableRawBufferPointer(start: buffer, count: length)
+        )
     }
 }

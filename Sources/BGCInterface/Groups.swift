@@ -20,7 +20,9 @@ public func bg_group_put(_ group: OpaquePointer?) {
 
 @c @implementation
 public func bg_group_add_free_space(
-    _ group: OpaquePointer?, _ logical: UInt64, _ length: UInt64
+    _ group: OpaquePointer?,
+    _ logical: UInt64,
+    _ length: UInt64
 ) -> CInt {
     guard let group = unsafe group else { return refuseArgument("group is NULL") }
     return unsafe returnCode(GroupReference(opaque: group).addFreeSpace(logical, length))
@@ -28,7 +30,9 @@ public func bg_group_add_free_space(
 
 @c @implementation
 public func bg_group_remove_free_space(
-    _ group: OpaquePointer?, _ logical: UInt64, _ length: UInt64
+    _ group: OpaquePointer?,
+    _ logical: UInt64,
+    _ length: UInt64
 ) -> CInt {
     guard let group = unsafe group else { return refuseArgument("group is NULL") }
     return unsafe returnCode(GroupReference(opaque: group).removeFreeSpace(logical, length))
@@ -36,7 +40,8 @@ public func bg_group_remove_free_space(
 
 @c @implementation
 public func bg_group_claim(
-    _ group: OpaquePointer?, _ options: UnsafePointer<bg_claim_options>?,
+    _ group: OpaquePointer?,
+    _ options: UnsafePointer<bg_claim_options>?,
     _ extent_out: UnsafeMutablePointer<bg_extent>?
 ) -> CInt {
     guard let group = unsafe group, let options = unsafe options, let out = unsafe extent_out else {
@@ -61,7 +66,8 @@ public func bg_group_set_read_only(_ group: OpaquePointer?, _ read_only: CInt) -
 
 @c @implementation
 public func bg_group_stat(
-    _ group: OpaquePointer?, _ stat_out: UnsafeMutablePointer<bg_group_stat>?
+    _ group: OpaquePointer?,
+    _ stat_out: UnsafeMutablePointer<bg_group_stat>?
 ) -> CInt {
     guard let group = unsafe group, let out = unsafe stat_out else {
         return refuseArgument("a pointer is NULL")
@@ -76,7 +82,8 @@ public func bg_group_stat(
         largest_run: statistics.largestRun,
         run_count: statistics.runCount,
         read_only: statistics.isReadOnly ? 1 : 0,
-        cached: statistics.isCached ? 1 : 0)
+        cached: statistics.isCached ? 1 : 0
+    )
     return 0
 }
 

@@ -35,11 +35,16 @@ public final class Filesystem: Sendable {
     ///   `.unsupported` for a feature that is not implemented; `.missingDevice`; `.corrupt` or `.io`
     ///   for damage; `.readOnly` when writing was asked for; `.noMemory`.
     public init(
-        paths: [String], readOnly: Bool = true, freeSpace: FreeSpaceOrigin = .automatic
+        paths: [String],
+        readOnly: Bool = true,
+        freeSpace: FreeSpaceOrigin = .automatic
     ) throws(FilesystemError) {
         guard readOnly else {
             throw FilesystemError(
-                .readOnly, "file system", "can only be opened read-only by this version")
+                .readOnly,
+                "file system",
+                "can only be opened read-only by this version"
+            )
         }
         let reader = try FilesystemReader.open(paths: paths)
         self.reader = reader
@@ -47,13 +52,16 @@ public final class Filesystem: Sendable {
         do throws(AllocationError) {
             let source = TreeFreeSpaceSource(reader, origin)
             allocator = try Allocator(
-                sectorSize: UInt64(reader.superBlock.sectorSize), source: source)
+                sectorSize: UInt64(reader.superBlock.sectorSize),
+                source: source
+            )
             for record in reader.blockGroups {
                 try allocator.addGroup(
                     logical: record.logical,
                     length: record.length,
                     flags: .init(rawValue: record.flags.rawValue),
-                    superBytes: record.superBlockCopies.reduce(0) { $0 + $1.length })
+                    superBytes: record.superBlockCopies.reduce(0) { $0 + $1.length }
+                )
             }
         } catch {
             throw FilesystemError(allocation: error)
@@ -64,7 +72,8 @@ public final class Filesystem: Sendable {
     ///
     /// - Throws: `.invalidArgument` where no chunk holds some of the range, `.io`.
     public func read(
-        logical: UInt64, into buffer: UnsafeMutableRawBufferPointer
+        logical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
         try unsafe reader.read(logical: logical, into: buffer)
     }
@@ -149,7 +158,9 @@ private final class TreeFreeSpaceSource: BlockGroupSource {
     }
 
     func allocateChunk(
-        in allocator: Allocator, flags: BlockGroupFlags, length: UInt64
+        in allocator: Allocator,
+        flags: BlockGroupFlags,
+        length: UInt64
     ) throws(AllocationError) {
         throw AllocationError(.readOnly)
     }

@@ -18,7 +18,10 @@ private final class SwiftState {
         for logical in stride(from: 0, to: space.total_bytes, by: Int(space.group_bytes)) {
             guard
                 let group = try? allocator.addGroup(
-                    logical: logical, length: space.group_bytes, flags: .data)
+                    logical: logical,
+                    length: space.group_bytes,
+                    flags: .data
+                )
             else { return nil }
             if space.all_free != 0 {
                 guard

@@ -6,7 +6,8 @@ internal import CShim
 
 extension Allocator {
     /// Writes why a claim would be refused, or that it would not be.
-    package func explain(_ request: ClaimRequest, into text: inout TextBuffer) throws(AllocationError)
+    package func explain(_ request: ClaimRequest, into text: inout TextBuffer)
+        throws(AllocationError)
     {
         let wish = try Wish(request, sectorShift: sectorShift)
         append(wish, request, to: &text)
@@ -119,7 +120,9 @@ extension Allocator {
     }
 
     private func appendRoom(
-        _ statistics: BlockGroupStatistics, _ group: GroupReference, _ wish: Wish,
+        _ statistics: BlockGroupStatistics,
+        _ group: GroupReference,
+        _ wish: Wish,
         to text: inout TextBuffer
     ) -> Bool {
         let leastBytes = UInt64(wish.sectorsMin) << UInt64(sectorShift)

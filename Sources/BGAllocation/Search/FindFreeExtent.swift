@@ -62,7 +62,10 @@ extension Allocator {
             if asked == askedMax { break }
             var claimed = false
             let chunk = allocateChunk(
-                flags: wish.flags, sectors: wish.sectors, generation: generation, asked: &asked
+                flags: wish.flags,
+                sectors: wish.sectors,
+                generation: generation,
+                asked: &asked
             ) {
                 claimed = searchGroups(wish, 0, sector: &sector, cacheError: &cacheError)
             }
@@ -93,14 +96,21 @@ extension Allocator {
             hintEnd <= wish.excludeStart || hint >= wish.excludeEnd
         else { return false }
         let request = bgs_wish(
-            sectors: wish.sectors, need: Wish.need(wish.sectors, wish.emptySectors),
-            alignment: wish.alignment, from: hint, end: hintEnd)
+            sectors: wish.sectors,
+            need: Wish.need(wish.sectors, wish.emptySectors),
+            alignment: wish.alignment,
+            from: hint,
+            end: hintEnd
+        )
         return claim(in: group, request, sector: &sector) == 0
     }
 
     /// Steps 2 to 5. `cacheError` receives the error of a group that was passed by for it.
     private func searchGroups(
-        _ wish: Wish, _ emptySectors: UInt64, sector: inout UInt64, cacheError: inout CInt
+        _ wish: Wish,
+        _ emptySectors: UInt64,
+        sector: inout UInt64,
+        cacheError: inout CInt
     ) -> Bool {
         let need = Wish.need(wish.sectors, emptySectors)
         if wish.isAnywhere,
@@ -131,13 +141,21 @@ extension Allocator {
 
     /// Step 4 in one group: inside the bounds, around the exclusion.
     func claim(
-        in group: GroupReference, _ wish: Wish, _ need: UInt32, sector: inout UInt64
+        in group: GroupReference,
+        _ wish: Wish,
+        _ need: UInt32,
+        sector: inout UInt64
     ) -> Bool {
         let shift = UInt64(sectorShift)
         let from = max(wish.start, group.logical >> shift)
         let end = min(wish.end, (group.logical + group.length) >> shift)
         var request = bgs_wish(
-            sectors: wish.sectors, need: need, alignment: wish.alignment, from: from, end: end)
+            sectors: wish.sectors,
+            need: need,
+            alignment: wish.alignment,
+            from: from,
+            end: end
+        )
         guard wish.excludeStart < wish.excludeEnd, wish.excludeStart < end, from < wish.excludeEnd
         else {
             return claim(in: group, request, sector: &sector) == 0
@@ -151,7 +169,9 @@ extension Allocator {
     }
 
     private func claim(
-        in group: GroupReference, _ request: bgs_wish, sector: inout UInt64
+        in group: GroupReference,
+        _ request: bgs_wish,
+        sector: inout UInt64
     ) -> CInt {
         var request = request
         return unsafe bgs_group_claim(group.pointer, &request, &sector)
@@ -159,13 +179,20 @@ extension Allocator {
 
     /// find_space_for_alloc: claims from one cached group, at or above `from`.
     func findSpace(
-        in group: GroupReference, sectors: UInt32, emptySectors: UInt64, alignment: UInt64,
+        in group: GroupReference,
+        sectors: UInt32,
+        emptySectors: UInt64,
+        alignment: UInt64,
         from: UInt64
     ) throws(AllocationError) -> UInt64 {
         var sector: UInt64 = 0
         let request = bgs_wish(
-            sectors: sectors, need: Wish.need(sectors, emptySectors), alignment: alignment,
-            from: from, end: UInt64.max)
+            sectors: sectors,
+            need: Wish.need(sectors, emptySectors),
+            alignment: alignment,
+            from: from,
+            end: UInt64.max
+        )
         try check(claim(in: group, request, sector: &sector))
         return sector
     }
