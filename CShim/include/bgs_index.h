@@ -10,8 +10,9 @@
  *   runs    up to 16 runs lie in the struct; beyond that a B+-tree of leaves of 32 runs, its root of
  *           16 slots in the struct. Every interior node says exactly, per size class, which of its
  *           slots hold a run of the class.
- *   bitmap  one bit a sector with any/full summaries over it, 64 to 1; chosen once the tree's
- *           nodes are larger than that, and left when the runs would cost half of it.
+ *   bitmap  one bit a sector with any/full summaries over it, 64 to 1; chosen once the tree's nodes are
+ *           nearly as large, or early when adds in address order are so dense that they will be; left when
+ *           the runs would cost half of it (or, after an early change, are half as many or half as dense).
  *
  * Invariants (bgs_index_check() verifies all of them):
  *   1. Runs are disjoint, lie inside the group, and no two touch.

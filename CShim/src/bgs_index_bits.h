@@ -219,8 +219,7 @@ static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t 
  */
 static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
-	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask, elsewhere = 1, *up;
-	uintptr_t full;
+	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask;
 	struct bgs_table_row *row;
 	unsigned bit = start & 63, c;
 
@@ -232,20 +231,17 @@ static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t 
 		__builtin_unreachable();
 	c = bgs_class_of(len);
 	row = &bgs_map_table(ix, 0)->of[c];
-	/* Both lines at once. */
-	__builtin_prefetch(row, 1);
 	before = *word;
 	mask = ~(~(uint64_t)0 << len) << bit;
 	if (__builtin_expect((before & (mask | mask << 1 | mask >> 1)) != 0, 0))
 		return false;
-	/* By choice of address: a branch on a word that missed the cache would hold up whatever comes next. */
-	up = &bgs_map_level(ix, 1)[start >> BGS_CHUNK_SHIFT].any;
-	full = 0 - (uintptr_t)(before != 0);
-	__asm__("" : "+r"(full));
-	up = (uint64_t *)(((uintptr_t)up & ~full) | ((uintptr_t)&elsewhere & full));
-	if (__builtin_expect(!*up, 0))
-		return false;
-	*up |= (uint64_t)1 << (start >> 6 & 63);
+	if (!before) {
+		uint64_t *up = &bgs_map_level(ix, 1)[start >> BGS_CHUNK_SHIFT].any;
+
+		if (__builtin_expect(!*up, 0))
+			return false;
+		*up |= (uint64_t)1 << (start >> 6 & 63);
+	}
 	*word = before | mask;
 	ix->noted_start = start;
 	ix->noted_len = len;

@@ -269,6 +269,7 @@ static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint
 	return false;
 }
 
+#if !BGS_AVX2 /* with it, see bgs_index_fast.h */
 /* Up to 16 runs, in the root. */
 static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint32_t len,
 						      uint32_t need, unsigned class_limit,
@@ -323,6 +324,7 @@ static inline bool tree_claim_one(struct bgs_index *ix, uint32_t len, uint32_t n
 	}
 	return false;
 }
+#endif
 
 /* The run that ends above @from first; false if there is none. */
 static inline bool tree_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,
