@@ -41,7 +41,7 @@ struct bgs_space {
 
 /* One thread asks for a chunk while others of the same type wait; under the state mutex. */
 struct bgs_chunk_state {
-	/* Counts the requests that ended. */
+	/* Counts the requests that ended; atomic for those who only look. */
 	uint64_t generation;
 	/* What the last one returned, 0 or a negative errno, and what it asked for. */
 	int32_t result;

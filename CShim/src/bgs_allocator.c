@@ -506,12 +506,9 @@ void bgs_caching_end(struct bgs_allocator *allocator, struct bgs_group *group, i
 
 uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags)
 {
-	uint64_t generation;
-
-	bgs_mutex_lock(&allocator->state_mutex);
-	generation = allocator->chunk[flags & BGS_FLAGS_TYPE].generation;
-	bgs_mutex_unlock(&allocator->state_mutex);
-	return generation;
+	/* Acquire: pairs with the release in bgs_chunk_end(), so that the chunk is seen, too. */
+	return __atomic_load_n(&allocator->chunk[flags & BGS_FLAGS_TYPE].generation,
+			       __ATOMIC_ACQUIRE);
 }
 
 bool bgs_chunk_begin(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
@@ -543,7 +540,7 @@ void bgs_chunk_end(struct bgs_allocator *allocator, uint64_t flags, int result)
 	bgs_mutex_lock(&allocator->state_mutex);
 	chunk->in_progress = false;
 	chunk->result = result;
-	chunk->generation++;
+	__atomic_store_n(&chunk->generation, chunk->generation + 1, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&allocator->state_changed);
 	bgs_mutex_unlock(&allocator->state_mutex);
 }
