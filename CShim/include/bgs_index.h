@@ -7,16 +7,17 @@
  * address space is reserved by bgs_index_init(), pages come at first touch.
  *
  * Two forms with one interface, switched by the index itself:
- *   runs    up to 16 runs lie in the struct; beyond that a B+-tree of leaves of 32 runs, its root of
- *           16 slots in the struct. Every interior node says exactly, per size class, which of its
- *           slots hold a run of the class.
- *   bitmap  one bit a sector with any/full summaries over it, 64 to 1; chosen once the tree's nodes are
- *           nearly as large, or early when adds in address order are so dense that they will be; left when
- *           the runs would cost half of it (or, after an early change, are half as many or half as dense).
+ *   runs    up to 16 runs lie in the struct; beyond that a B+-tree of leaves of 32 runs, its root
+ * of 16 slots in the struct. Every interior node says exactly, per size class, which of its slots
+ * hold a run of the class. bitmap  one bit a sector with any/full summaries over it, 64 to 1;
+ * chosen once the tree's nodes are nearly as large, or early when adds in address order are so
+ * dense that they will be; left when the runs would cost half of it (or, after an early change, are
+ * half as many or half as dense).
  *
  * Invariants (bgs_index_check() verifies all of them):
  *   1. Runs are disjoint, lie inside the group, and no two touch.
- *   2. free_sectors and run_count are exact; present bit c is set if and only if there is a run of class c.
+ *   2. free_sectors and run_count are exact; present bit c is set if and only if there is a run of
+ * class c.
  *   3. Tree: keys are the first start below their slot; where[c] is exact; pads are
  *      BGS_INDEX_PAD (start) and 0 (length).
  *   4. Bitmap: counts are exact; a where bit may be stale (set without a run), never missing.
@@ -24,9 +25,9 @@
  * Locks: none here. The caller holds the group's tree lock around every call, except for
  * init, destroy and bgs_index_trim_run(). No function but those makes a system call.
  *
- * Cache lines: line 0 is counters, form and addresses; line 1 the root's keys; line 2 its children (or,
- * with 16 runs or fewer, lengths); lines 3-6 the root's class table, 32 classes a line; the rest is
- * touched only when the tree changes shape or in the bitmap form.
+ * Cache lines: line 0 is counters, form and addresses; line 1 the root's keys; line 2 its children
+ * (or, with 16 runs or fewer, lengths); lines 3-6 the root's class table, 32 classes a line; the
+ * rest is touched only when the tree changes shape or in the bitmap form.
  */
 #ifndef BGS_INDEX_H
 #define BGS_INDEX_H
@@ -39,9 +40,9 @@
 extern "C" {
 #endif
 
-#define BGS_INDEX_CLASSES 128
-#define BGS_INDEX_SLOTS 16
-#define BGS_INDEX_PAD 0x7fffffffu
+#define BGS_INDEX_CLASSES     128
+#define BGS_INDEX_SLOTS	      16
+#define BGS_INDEX_PAD	      0x7fffffffu
 #define BGS_INDEX_SECTORS_MAX 0x7fffffffu
 /* Every run this long or longer is in the last class. */
 #define BGS_INDEX_OPEN_CLASS 262144u
@@ -61,7 +62,8 @@ static inline unsigned bgs_class_fit(uint32_t sectors)
 	return sectors <= 1u ? 0u : bgs_class_of(sectors - 1u) + 1u;
 }
 
-/* An interior node, also the root. With 16 runs or fewer the root is the only leaf: key, child = start, length. */
+/* An interior node, also the root. With 16 runs or fewer the root is the only leaf: key, child =
+ * start, length. */
 struct bgs_index_node {
 	uint32_t key[BGS_INDEX_SLOTS];
 	uint32_t child[BGS_INDEX_SLOTS];
@@ -92,7 +94,8 @@ struct bgs_index {
 	uint8_t color;
 	uint8_t level_count;
 	uint8_t table_count;
-	/* bitmap: where its words, lowest tables and first summary lie in the area, in bytes / 64 */
+	/* bitmap: where its words, lowest tables and first summary lie in the area, in bytes / 64
+	 */
 	uint32_t words_at;
 	uint32_t tables_at;
 	uint32_t summary_at;
@@ -109,7 +112,8 @@ struct bgs_index {
 	uint32_t noted_start;
 	uint32_t noted_len;
 
-	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in use */
+	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in
+	 * use */
 	uint32_t unit_next;
 	uint32_t leaf_free;
 	uint32_t node_free;
@@ -142,21 +146,23 @@ struct bgs_index {
  */
 int bgs_index_init(struct bgs_index *ix, uint32_t sectors);
 
-/* Gives the address space back. Not to be called under a spin lock; no other call may be under way. */
+/* Gives the address space back. Not to be called under a spin lock; no other call may be under way.
+ */
 void bgs_index_destroy(struct bgs_index *ix);
 
 /**
  * bgs_index_add() - make [start, start + len) free, merging it with its neighbours.
  *
- * Return: 0, -EEXIST when any of the sectors is free already, or -EINVAL when the range is empty or passes
- * the group's end; on an error nothing changes.
+ * Return: 0, -EEXIST when any of the sectors is free already, or -EINVAL when the range is empty or
+ * passes the group's end; on an error nothing changes.
  */
 int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len);
 
 /**
  * bgs_index_remove() - take [start, start + len) out of free space.
  *
- * Return: 0, -ENOENT when any of the sectors is not free, or -EINVAL as above; on an error nothing changes.
+ * Return: 0, -ENOENT when any of the sectors is not free, or -EINVAL as above; on an error nothing
+ * changes.
  */
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len);
 
@@ -166,9 +172,9 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len);
  * @need:	sectors the run must have; less than @len counts as @len.
  * @start_out:	set on success only.
  *
- * Tightest means shortest, lowest address first among equals. Exact for groups up to 2^18 sectors; in
- * larger ones, where more than 256 leaves (or 64 chunks of a bitmap) hold runs of the right class, the
- * shortest of the first so many is taken, so that the time under the lock stays bounded.
+ * Tightest means shortest, lowest address first among equals. Exact for groups up to 2^18 sectors;
+ * in larger ones, where more than 256 leaves (or 64 chunks of a bitmap) hold runs of the right
+ * class, the shortest of the first so many is taken, so that the time under the lock stays bounded.
  *
  * Return: true if a run was found.
  */
@@ -195,16 +201,19 @@ int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uin
  * @align:	0 and 1 mean none; any other number, also no power of two.
  * @phase:	(address + phase) must be a multiple of @align.
  *
- * A run qualifies when the part of it at or above @from (up to the run's own end, which may lie beyond
- * @end) has at least max(@need, @len) sectors, and an aligned address in that part leaves @len sectors
- * both inside the run and below @end. The first aligned address of the first such run is taken.
+ * A run qualifies when the part of it at or above @from (up to the run's own end, which may lie
+ * beyond
+ * @end) has at least max(@need, @len) sectors, and an aligned address in that part leaves @len
+ * sectors both inside the run and below @end. The first aligned address of the first such run is
+ * taken.
  *
  * Return: true if there was one.
  */
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
 			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out);
 
-/* Like claim_best, over the runs that hold @need in total and @len at an aligned address, which is taken. */
+/* Like claim_best, over the runs that hold @need in total and @len at an aligned address, which is
+ * taken. */
 bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
 				  uint64_t phase, uint32_t *start_out);
 
@@ -221,15 +230,17 @@ bool bgs_index_is_free(const struct bgs_index *ix, uint32_t start, uint32_t len)
 /* Whether any sector of the range is free. */
 bool bgs_index_any_free(const struct bgs_index *ix, uint32_t start, uint32_t len);
 
-/* Memory in use: the struct and the pages touched and not given back; an upper bound in large groups. */
+/* Memory in use: the struct and the pages touched and not given back; an upper bound in large
+ * groups. */
 size_t bgs_index_bytes(const struct bgs_index *ix);
 
 /*
  * Giving pages back takes a system call, which must not happen under the spin lock. So:
  *   lock;  again = bgs_index_trim_begin(ix, &trim);  unlock;
  *   if (again) { bgs_index_trim_run(&trim);  lock;  bgs_index_trim_end(ix, &trim);  unlock; }
- * whenever trim_wanted is not 0 (a plain read as a hint will do). Between begin and end the index may be
- * used freely; it keeps off the area that is being trimmed. One trim at a time: begin refuses a second.
+ * whenever trim_wanted is not 0 (a plain read as a hint will do). Between begin and end the index
+ * may be used freely; it keeps off the area that is being trimmed. One trim at a time: begin
+ * refuses a second.
  */
 struct bgs_index_trim {
 	void *address;
@@ -249,7 +260,8 @@ void bgs_index_check(const struct bgs_index *ix);
 /* For tests and measurements: use the scalar code even where the CPU has AVX2. Not thread safe. */
 void bgs_index_force_scalar(bool scalar);
 bool bgs_index_uses_avx2(void);
-/* For tests: change over to the bitmap (1) or to runs (0) now, until the index itself changes its mind. */
+/* For tests: change over to the bitmap (1) or to runs (0) now, until the index itself changes its
+ * mind. */
 void bgs_index_convert(struct bgs_index *ix, int form);
 
 #ifdef __cplusplus

@@ -2,8 +2,8 @@
 /*
  * bgs_index.c - the free-space index: life cycle, argument checks, choice of code, trim.
  *
- * A region holds four areas: two for nodes, two for bitmaps. One of each kind may be in use or under trim; the
- * other one is there so that a change of form never has to wait for a trim.
+ * A region holds four areas: two for nodes, two for bitmaps. One of each kind may be in use or
+ * under trim; the other one is there so that a change of form never has to wait for a trim.
  */
 #include <sys/mman.h>
 
@@ -11,16 +11,21 @@
 #include "bgs_index_internal.h"
 #include "bgs_index_one.h"
 
-static const struct bgs_index_operations *operations = &bgs_index_scalar;
+/* Atomic only because tests change them beside others that run; either set serves any index. */
+static const struct bgs_index_operations *operations_chosen = &bgs_index_scalar;
 struct bgs_index_calls bgs_index_calls;
+
+static inline const struct bgs_index_operations *operations(void)
+{
+	return __atomic_load_n(&operations_chosen, __ATOMIC_RELAXED);
+}
 
 static void use_operations(const struct bgs_index_operations *chosen)
 {
-	operations = chosen;
-	bgs_index_calls.add = chosen->add;
-	bgs_index_calls.claim_best = chosen->claim_best;
+	__atomic_store_n(&operations_chosen, chosen, __ATOMIC_RELAXED);
+	__atomic_store_n(&bgs_index_calls.add, chosen->add, __ATOMIC_RELAXED);
+	__atomic_store_n(&bgs_index_calls.claim_best, chosen->claim_best, __ATOMIC_RELAXED);
 }
-
 
 #ifdef __x86_64__
 static bool cpu_has_avx2(void)
@@ -51,7 +56,7 @@ void bgs_index_force_scalar(bool scalar)
 
 bool bgs_index_uses_avx2(void)
 {
-	return operations != &bgs_index_scalar;
+	return operations() != &bgs_index_scalar;
 }
 
 static size_t pages(size_t bytes)
@@ -77,7 +82,8 @@ static void lay_out_map(struct bgs_index *ix)
 		tables[ix->table_count] = (tables[ix->table_count - 1] + 63) / 64;
 		ix->table_count++;
 	}
-	for (unsigned t = ix->table_count; t-- > 0; at += tables[t] * sizeof(struct bgs_class_table))
+	for (unsigned t = ix->table_count; t-- > 0;
+	     at += tables[t] * sizeof(struct bgs_class_table))
 		ix->table_at[t] = (uint32_t)(at / 64);
 	for (unsigned l = ix->level_count; l-- > 0;) {
 		ix->level_at[l] = (uint32_t)(at / 64);
@@ -104,7 +110,8 @@ int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
 	ix->sectors = sectors;
 	lay_out_map(ix);
 	/* Leaves and interior nodes keep apart free lists: each kind may have had its time. */
-	ix->tree_area_bytes = pages(BGS_NEAR_UNITS * BGS_UNIT + 2 * (size_t)ix->tree_bytes_max + slack);
+	ix->tree_area_bytes =
+		pages(BGS_NEAR_UNITS * BGS_UNIT + 2 * (size_t)ix->tree_bytes_max + slack);
 	ix->region = bgs_index_region_get(2 * (ix->tree_area_bytes + ix->map_area_bytes));
 	if (!ix->region)
 		return -ENOMEM;
@@ -143,7 +150,7 @@ int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
-	return range_ok(ix, start, len) ? operations->remove(ix, start, len) : -EINVAL;
+	return range_ok(ix, start, len) ? operations()->remove(ix, start, len) : -EINVAL;
 }
 
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
@@ -183,7 +190,7 @@ bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uin
 		return false;
 	if (align > 1)
 		phase %= align;
-	return operations->claim_from(ix, from, end, len, need, align, phase, start_out);
+	return operations()->claim_from(ix, from, end, len, need, align, phase, start_out);
 }
 
 bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
@@ -193,19 +200,19 @@ bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t n
 	if (!len || need > ix->free_sectors)
 		return false;
 	if (align <= 1)
-		return operations->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
-	return operations->claim_best_aligned(ix, len, need, align, phase % align, start_out);
+		return operations()->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+	return operations()->claim_best_aligned(ix, len, need, align, phase % align, start_out);
 }
 
 uint32_t bgs_index_largest(const struct bgs_index *ix)
 {
-	return ix->run_count ? operations->largest(ix) : 0;
+	return ix->run_count ? operations()->largest(ix) : 0;
 }
 
 bool bgs_index_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,
 		    uint32_t *len_out)
 {
-	return from < ix->sectors && operations->next(ix, from, start_out, len_out);
+	return from < ix->sectors && operations()->next(ix, from, start_out, len_out);
 }
 
 bool bgs_index_is_free(const struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -214,7 +221,7 @@ bool bgs_index_is_free(const struct bgs_index *ix, uint32_t start, uint32_t len)
 
 	if (!len)
 		return true;
-	return range_ok(ix, start, len) && operations->next(ix, start, &run_start, &run_len) &&
+	return range_ok(ix, start, len) && operations()->next(ix, start, &run_start, &run_len) &&
 	       run_start <= start && run_len - (start - run_start) >= len;
 }
 
@@ -222,7 +229,7 @@ bool bgs_index_any_free(const struct bgs_index *ix, uint32_t start, uint32_t len
 {
 	uint32_t run_start, run_len;
 
-	return len && start < ix->sectors && operations->next(ix, start, &run_start, &run_len) &&
+	return len && start < ix->sectors && operations()->next(ix, start, &run_start, &run_len) &&
 	       (run_start <= start || run_start - start < len);
 }
 
@@ -237,7 +244,7 @@ size_t bgs_index_bytes(const struct bgs_index *ix)
 
 void bgs_index_convert(struct bgs_index *ix, int form)
 {
-	operations->convert(ix, form);
+	operations()->convert(ix, form);
 }
 
 bool bgs_index_trim_begin(struct bgs_index *ix, struct bgs_index_trim *trim_out)
@@ -251,7 +258,7 @@ bool bgs_index_trim_begin(struct bgs_index *ix, struct bgs_index_trim *trim_out)
 			break;
 	if (area == 4)
 		return false;
-	ix->trim_wanted &= (uint8_t)~(1u << area);
+	ix->trim_wanted &= (uint8_t) ~(1u << area);
 	ix->area_trimmed = (uint8_t)(area + 1);
 	trim_out->address = bgs_area_address(ix, area);
 	trim_out->bytes = ix->touched[area];
@@ -266,7 +273,8 @@ void bgs_index_trim_run(struct bgs_index_trim *trim)
 
 void bgs_index_trim_end(struct bgs_index *ix, const struct bgs_index_trim *trim)
 {
-	/* An area whose pages could not go still counts, and is cleared by hand before its next use. */
+	/* An area whose pages could not go still counts, and is cleared by hand before its next
+	 * use. */
 	if (ix->area_trimmed && trim->done)
 		ix->touched[ix->area_trimmed - 1] = 0;
 	ix->area_trimmed = 0;

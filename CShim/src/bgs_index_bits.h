@@ -2,10 +2,11 @@
 /*
  * bgs_index_bits.h - the bitmap form: one bit a sector, summaries, class tables by chunk.
  *
- * Level 0 is the bitmap's words; each word of level l + 1 says for 64 words of level l which have any bit and
- * which have all, so that the end of a run is at most two steps a level away. A chunk is 4096 sectors. A table
- * says for 64 chunks, per class, where runs of it may start; tables of tables for larger groups. Table bits are
- * set with the run, and cleared when a search finds nothing there. Counts per class are exact.
+ * Level 0 is the bitmap's words; each word of level l + 1 says for 64 words of level l which have
+ * any bit and which have all, so that the end of a run is at most two steps a level away. A chunk
+ * is 4096 sectors. A table says for 64 chunks, per class, where runs of it may start; tables of
+ * tables for larger groups. Table bits are set with the run, and cleared when a search finds
+ * nothing there. Counts per class are exact.
  */
 #ifndef BGS_INDEX_BITS_H
 #define BGS_INDEX_BITS_H
@@ -35,7 +36,8 @@ static inline uint32_t map_next_set(const struct bgs_index *ix, uint32_t x)
 	for (level = 1; level < ix->level_count; level++) {
 		const struct bgs_level_word *summary = bgs_map_level(ix, level);
 
-		/* Behind the word just seen; at the end of a summary word, upwards with the next. */
+		/* Behind the word just seen; at the end of a summary word, upwards with the next.
+		 */
 		at++;
 		word = (at & 63) ? summary[at >> 6].any & bits_from(at & 63) : 0;
 		at = (at & 63) ? at >> 6 : (at >> 6) - 1;
@@ -126,8 +128,9 @@ static inline void map_summarise(struct bgs_index *ix, uint32_t first, uint32_t 
 	const uint64_t *words = bgs_map_words(ix);
 
 	for (unsigned level = 1; level < ix->level_count; level++) {
-		struct bgs_level_word *summary = bgs_map_level(ix, level), before = { 0, 0 };
-		const struct bgs_level_word *below = level > 1 ? bgs_map_level(ix, level - 1) : NULL;
+		struct bgs_level_word *summary = bgs_map_level(ix, level), before = {0, 0};
+		const struct bgs_level_word *below =
+			level > 1 ? bgs_map_level(ix, level - 1) : NULL;
 
 		if (first == last)
 			before = summary[first >> 6];
@@ -214,8 +217,8 @@ static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t 
 }
 
 /*
- * The usual add, in a group with one table: inside one word, touching no free sector, in a chunk that has some. False,
- * with nothing changed, when it is not that.
+ * The usual add, in a group with one table: inside one word, touching no free sector, in a chunk
+ * that has some. False, with nothing changed, when it is not that.
  */
 static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
@@ -223,9 +226,8 @@ static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t 
 	struct bgs_table_row *row;
 	unsigned bit = start & 63, c;
 
-	if (__builtin_expect(bit == 0 || bit + len >= 64 || ix->table_count != 1 ||
-				     ix->level_count < 2,
-			     0))
+	if (__builtin_expect(
+		    bit == 0 || bit + len >= 64 || ix->table_count != 1 || ix->level_count < 2, 0))
 		return false;
 	if (len >= 64)
 		__builtin_unreachable();

@@ -2,7 +2,8 @@
 /*
  * bgs_index_bits_search.h - the bitmap form: best fit and searches by address.
  *
- * The tables name the chunks; a chunk is then gone through run by run. Runs belong to the chunk they start in.
+ * The tables name the chunks; a chunk is then gone through run by run. Runs belong to the chunk
+ * they start in.
  */
 #ifndef BGS_INDEX_BITS_SEARCH_H
 #define BGS_INDEX_BITS_SEARCH_H
@@ -43,7 +44,8 @@ static inline bool map_chunk_next(const struct bgs_index *ix, struct map_cursor 
 }
 
 #if BGS_AVX2
-/* Whether a run of exactly @n sectors may start in the four words at @words; reads one word either side. */
+/* Whether a run of exactly @n sectors may start in the four words at @words; reads one word either
+ * side. */
 VEC bool map_four_exact(const uint64_t *words, unsigned n)
 {
 	const __m256i *at = (const __m256i *)(const void *)words;
@@ -72,8 +74,8 @@ VEC bool map_four_exact(const uint64_t *words, unsigned n)
 #endif
 
 /* The next run of exactly @n (below 15) sectors that starts in the chunk; a word at a time. */
-static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor *cursor, unsigned n,
-				   uint32_t *start_out)
+static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor *cursor,
+				   unsigned n, uint32_t *start_out)
 {
 	const uint64_t *words = bgs_map_words(ix);
 	uint32_t last = (ix->sectors - 1) >> 6;
@@ -109,7 +111,8 @@ static inline bool map_chunk_exact(const struct bgs_index *ix, struct map_cursor
 	return false;
 }
 
-/* The next run that starts in the chunk and may have 15 sectors: it has 8 of them inside one word. */
+/* The next run that starts in the chunk and may have 15 sectors: it has 8 of them inside one word.
+ */
 static inline bool map_chunk_long(const struct bgs_index *ix, struct map_cursor *cursor,
 				  uint32_t *start_out, uint32_t *len_out)
 {
@@ -155,8 +158,8 @@ static inline bool map_chunk_long(const struct bgs_index *ix, struct map_cursor 
 }
 
 /* The next run of class @c, from class 14 on perhaps of another one, that starts in the chunk. */
-static inline bool map_chunk_class(const struct bgs_index *ix, struct map_cursor *cursor, unsigned c,
-				   uint32_t *start_out, uint32_t *len_out)
+static inline bool map_chunk_class(const struct bgs_index *ix, struct map_cursor *cursor,
+				   unsigned c, uint32_t *start_out, uint32_t *len_out)
 {
 	if (c >= 14)
 		return map_chunk_long(ix, cursor, start_out, len_out);
@@ -244,7 +247,7 @@ static bool map_find_best(struct bgs_index *ix, const struct index_wish *wish, u
 			.c = c,
 			.runs_left = *bgs_map_count(ix, c),
 			.plain = wish->align <= 1,
-			.found = { UINT32_MAX, 0 },
+			.found = {UINT32_MAX, 0},
 		};
 
 		map_search_table(ix, ix->table_count - 1, 0, &search);
@@ -269,7 +272,8 @@ static bool map_claim_wish(struct bgs_index *ix, const struct index_wish *wish, 
 	return true;
 }
 
-/* Lowest fitting address among the runs that start below table @at; runs are in address order there. */
+/* Lowest fitting address among the runs that start below table @at; runs are in address order
+ * there. */
 static bool map_from_table(const struct bgs_index *ix, unsigned level, uint32_t at,
 			   const struct index_wish *wish, uint32_t *at_out)
 {
@@ -297,8 +301,8 @@ static bool map_from_table(const struct bgs_index *ix, unsigned level, uint32_t 
 		cursor = map_chunk(ix, below);
 		if (cursor.next < wish->from)
 			cursor.next = wish->from;
-		while (wish->need >= 15 ? map_chunk_long(ix, &cursor, &start, &len) :
-					  map_chunk_next(ix, &cursor, &start, &len))
+		while (wish->need >= 15 ? map_chunk_long(ix, &cursor, &start, &len)
+					: map_chunk_next(ix, &cursor, &start, &len))
 			if (wish_fits(wish, start, len, at_out))
 				return true;
 	}

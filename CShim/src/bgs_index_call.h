@@ -28,7 +28,8 @@ static inline bool bgs_index_call_claim(struct bgs_index *ix, uint32_t len, uint
 		return one_run_claim(ix, len, class_limit, start_out);
 	}
 	ix->noted_len = 0;
-	if (!bgs_index_calls.claim_best(ix, len, need, class_limit, start_out))
+	if (!__atomic_load_n(&bgs_index_calls.claim_best, __ATOMIC_RELAXED)(ix, len, need,
+									    class_limit, start_out))
 		return false;
 	*run_out = ix->noted_len;
 	if (__builtin_expect(ix->noted_len == 0, 0)) {
@@ -53,7 +54,7 @@ static inline int bgs_index_call_add(struct bgs_index *ix, uint32_t start, uint3
 		return 0;
 	}
 	ix->noted_len = 0;
-	ret = bgs_index_calls.add(ix, start, len);
+	ret = __atomic_load_n(&bgs_index_calls.add, __ATOMIC_RELAXED)(ix, start, len);
 	if (__builtin_expect(ret, 0))
 		return ret;
 	*run_out = ix->noted_start;

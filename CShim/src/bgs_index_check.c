@@ -15,14 +15,14 @@ struct tally {
 	uint64_t tree_bytes;
 };
 
-#define CHECK(condition, ...)                                                                        \
-	do {                                                                                         \
-		if (!(condition)) {                                                                  \
-			fprintf(stderr, "corrupt free-space index: ");                               \
-			fprintf(stderr, __VA_ARGS__);                                                \
-			fprintf(stderr, " (%s, line %d)\n", #condition, __LINE__);                   \
-			abort();                                                                     \
-		}                                                                                    \
+#define CHECK(condition, ...)                                                                      \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			fprintf(stderr, "corrupt free-space index: ");                             \
+			fprintf(stderr, __VA_ARGS__);                                              \
+			fprintf(stderr, " (%s, line %d)\n", #condition, __LINE__);                 \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static void tally_run(const struct bgs_index *ix, struct tally *tally, uint32_t start, uint32_t len)
@@ -31,7 +31,8 @@ static void tally_run(const struct bgs_index *ix, struct tally *tally, uint32_t 
 
 	CHECK(len, "empty run at %u", start);
 	CHECK(!tally->runs || start > tally->behind, "run at %u touches the one before", start);
-	CHECK((uint64_t)start + len <= ix->sectors, "run at %u, length %u passes the end", start, len);
+	CHECK((uint64_t)start + len <= ix->sectors, "run at %u, length %u passes the end", start,
+	      len);
 	tally->runs++;
 	tally->sectors += len;
 	tally->behind = (uint64_t)start + len;
@@ -55,8 +56,8 @@ static void check_leaf(const struct bgs_index *ix, const uint32_t *starts, const
 		CHECK(starts[j] == BGS_INDEX_PAD && lens[j] == 0, "pad %u is not clear", j);
 }
 
-static void check_node(const struct bgs_index *ix, const struct bgs_index_node *node, unsigned level,
-		       struct tally *tally, uint64_t classes[2])
+static void check_node(const struct bgs_index *ix, const struct bgs_index_node *node,
+		       unsigned level, struct tally *tally, uint64_t classes[2])
 {
 	unsigned count = 0;
 
@@ -66,7 +67,7 @@ static void check_node(const struct bgs_index *ix, const struct bgs_index_node *
 	for (unsigned s = count; s < BGS_INDEX_SLOTS; s++)
 		CHECK(node->key[s] == BGS_INDEX_PAD, "key %u at level %u is not a pad", s, level);
 	for (unsigned s = 0; s < count; s++) {
-		uint64_t below[2] = { 0, 0 };
+		uint64_t below[2] = {0, 0};
 		uint32_t first;
 
 		if (level > 1) {
@@ -94,7 +95,7 @@ static void check_node(const struct bgs_index *ix, const struct bgs_index_node *
 
 static void check_runs(const struct bgs_index *ix, struct tally *tally)
 {
-	uint64_t classes[2] = { 0, 0 };
+	uint64_t classes[2] = {0, 0};
 
 	if (ix->height) {
 		check_node(ix, &ix->root, ix->height, tally, classes);
@@ -113,14 +114,14 @@ static void check_summaries(const struct bgs_index *ix)
 
 	for (unsigned level = 1; level < ix->level_count; level++) {
 		for (size_t at = 0; at < words; at++) {
-			uint64_t any = level > 1 ? bgs_map_level(ix, level - 1)[at].any :
-						   bgs_map_words(ix)[at];
-			uint64_t full = level > 1 ? bgs_map_level(ix, level - 1)[at].full :
-						    bgs_map_words(ix)[at];
+			uint64_t any = level > 1 ? bgs_map_level(ix, level - 1)[at].any
+						 : bgs_map_words(ix)[at];
+			uint64_t full = level > 1 ? bgs_map_level(ix, level - 1)[at].full
+						  : bgs_map_words(ix)[at];
 			const struct bgs_level_word *up = &bgs_map_level(ix, level)[at >> 6];
 
-			CHECK((up->any >> (at & 63) & 1) == (any != 0), "any, level %u, word %zu", level,
-			      at);
+			CHECK((up->any >> (at & 63) & 1) == (any != 0), "any, level %u, word %zu",
+			      level, at);
 			CHECK((up->full >> (at & 63) & 1) == (full == ~(uint64_t)0),
 			      "full, level %u, word %zu", level, at);
 		}
@@ -131,7 +132,7 @@ static void check_summaries(const struct bgs_index *ix)
 
 static void check_bitmap(const struct bgs_index *ix, struct tally *tally)
 {
-	uint32_t counts[BGS_INDEX_CLASSES] = { 0 };
+	uint32_t counts[BGS_INDEX_CLASSES] = {0};
 	const uint64_t *words = bgs_map_words(ix);
 	uint32_t start = 0, len = 0;
 
@@ -162,7 +163,7 @@ static void check_bitmap(const struct bgs_index *ix, struct tally *tally)
 
 void bgs_index_check(const struct bgs_index *ix)
 {
-	struct tally tally = { { 0, 0 }, 0, 0, 0, 0 };
+	struct tally tally = {{0, 0}, 0, 0, 0, 0};
 
 	CHECK(ix->area == bgs_area_address(ix, ix->area_used), "area %u", ix->area_used);
 	CHECK(ix->area_used / 2 == ix->form, "area of the other form");
@@ -176,8 +177,8 @@ void bgs_index_check(const struct bgs_index *ix)
 		check_runs(ix, &tally);
 	CHECK(tally.runs == ix->run_count, "%u runs counted as %u", (unsigned)tally.runs,
 	      ix->run_count);
-	CHECK(tally.sectors == ix->free_sectors, "%u sectors counted as %u", (unsigned)tally.sectors,
-	      ix->free_sectors);
+	CHECK(tally.sectors == ix->free_sectors, "%u sectors counted as %u",
+	      (unsigned)tally.sectors, ix->free_sectors);
 	CHECK(tally.present[0] == ix->present[0] && tally.present[1] == ix->present[1],
 	      "classes present");
 }

@@ -2,10 +2,10 @@
 /*
  * bgs_index_fast.h - the runs form with AVX2: adds and claims in trees of up to two levels.
  *
- * What nearly every call does, and nothing else: a free that touches no free run or one, a claim that takes a run whole
- * or from its start. Heights are constants, each level a few compares, leaves move by whole vectors. Everything
- * else (no room, both neighbours, a neighbour in the next leaf, errors) is left, before anything has changed, to
- * the general code in bgs_index_tree.h.
+ * What nearly every call does, and nothing else: a free that touches no free run or one, a claim
+ * that takes a run whole or from its start. Heights are constants, each level a few compares,
+ * leaves move by whole vectors. Everything else (no room, both neighbours, a neighbour in the next
+ * leaf, errors) is left, before anything has changed, to the general code in bgs_index_tree.h.
  */
 #ifndef BGS_INDEX_FAST_H
 #define BGS_INDEX_FAST_H
@@ -35,18 +35,19 @@ VEC uint32_t fast_mask_eq(const uint32_t *a, unsigned n, uint32_t x, unsigned sh
 	__m256i want = _mm256_set1_epi32((int)x), hit[4];
 
 	for (unsigned k = 0; k < n / 8; k++)
-		hit[k] = _mm256_cmpeq_epi32(
-			shift ? _mm256_srl_epi32(vec_load(a + 8 * k), count) : vec_load(a + 8 * k),
-			want);
+		hit[k] = _mm256_cmpeq_epi32(shift ? _mm256_srl_epi32(vec_load(a + 8 * k), count)
+						  : vec_load(a + 8 * k),
+					    want);
 	if (n == 16)
 		return vec_mask8(hit[0]) | vec_mask8(hit[1]) << 8;
-	return (uint32_t)_mm256_movemask_epi8(_mm256_permutevar8x32_epi32(
-		_mm256_packs_epi16(_mm256_packs_epi32(hit[0], hit[1]),
-				   _mm256_packs_epi32(hit[2], hit[3])),
-		order));
+	return (uint32_t)_mm256_movemask_epi8(
+		_mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(hit[0], hit[1]),
+							       _mm256_packs_epi32(hit[2], hit[3])),
+					    order));
 }
 
-/* Entries from @at on move one to the right; @at gets @value. From the back, so that each is read before it goes. */
+/* Entries from @at on move one to the right; @at gets @value. From the back, so that each is read
+ * before it goes. */
 VEC void fast_insert(uint32_t *a, unsigned n, unsigned at, uint32_t value)
 {
 	const __m256i turn = _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6);
@@ -54,8 +55,8 @@ VEC void fast_insert(uint32_t *a, unsigned n, unsigned at, uint32_t value)
 
 	for (unsigned k = n / 8; k-- > 0;) {
 		__m256i old = vec_load(a + 8 * k);
-		__m256i moved = k ? vec_load(a + 8 * k - 1) :
-				    _mm256_permutevar8x32_epi32(old, turn);
+		__m256i moved =
+			k ? vec_load(a + 8 * k - 1) : _mm256_permutevar8x32_epi32(old, turn);
 
 		vec_store(a + 8 * k,
 			  _mm256_blendv_epi8(moved, old, _mm256_cmpgt_epi32(first, fast_lanes(k))));
@@ -71,10 +72,10 @@ VEC void fast_delete(uint32_t *a, unsigned n, unsigned at, uint32_t pad)
 
 	for (unsigned k = 0; k < n / 8; k++) {
 		__m256i old = vec_load(a + 8 * k);
-		__m256i moved = k + 1 < n / 8 ?
-					vec_load(a + 8 * k + 1) :
-					_mm256_blend_epi32(_mm256_permutevar8x32_epi32(old, turn),
-							   _mm256_set1_epi32((int)pad), 128);
+		__m256i moved = k + 1 < n / 8
+					? vec_load(a + 8 * k + 1)
+					: _mm256_blend_epi32(_mm256_permutevar8x32_epi32(old, turn),
+							     _mm256_set1_epi32((int)pad), 128);
 
 		vec_store(a + 8 * k,
 			  _mm256_blendv_epi8(moved, old, _mm256_cmpgt_epi32(first, fast_lanes(k))));
@@ -89,7 +90,8 @@ VEC void fast_leaf(const struct bgs_index *ix, struct fast_way *way)
 	way->lens = leaf->len;
 }
 
-VEC void fast_class_set(struct bgs_index *ix, const struct fast_way *way, unsigned height, unsigned c)
+VEC void fast_class_set(struct bgs_index *ix, const struct fast_way *way, unsigned height,
+			unsigned c)
 {
 	for (unsigned level = 1; level <= height; level++)
 		way->node[level]->where[c] |= (uint16_t)(1u << way->slot[level]);
@@ -97,8 +99,8 @@ VEC void fast_class_set(struct bgs_index *ix, const struct fast_way *way, unsign
 }
 
 /* The last run of class @c has left the leaf, where @gone is 1. */
-VEC void fast_class_clear(struct bgs_index *ix, const struct fast_way *way, unsigned height, unsigned c,
-			  unsigned gone)
+VEC void fast_class_clear(struct bgs_index *ix, const struct fast_way *way, unsigned height,
+			  unsigned c, unsigned gone)
 {
 	for (unsigned level = 1; level <= height; level++) {
 		unsigned where = way->node[level]->where[c] & ~(gone << way->slot[level]);
@@ -118,8 +120,9 @@ VEC void fast_class_move(struct bgs_index *ix, const struct fast_way *way, unsig
 	if (from == to)
 		return;
 	fast_class_set(ix, way, height, to);
-	fast_class_clear(ix, way, height, from,
-			 !vec_has_class(way->lens, height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS, before));
+	fast_class_clear(
+		ix, way, height, from,
+		!vec_has_class(way->lens, height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS, before));
 }
 
 /* The first start behind the leaf, where another leaf has it. */
@@ -136,7 +139,7 @@ VEC uint32_t fast_bound(const struct fast_way *way, unsigned height)
 VEC bool fast_add(struct bgs_index *ix, unsigned height, uint32_t start, uint32_t len)
 {
 	const unsigned n = height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS;
-	struct fast_way way = { .starts = ix->root.key, .lens = ix->root.child };
+	struct fast_way way = {.starts = ix->root.key, .lens = ix->root.child};
 	uint32_t end = start + len, next, before_end;
 	bool left, right;
 	unsigned pos;
@@ -150,7 +153,8 @@ VEC bool fast_add(struct bgs_index *ix, unsigned height, uint32_t start, uint32_
 
 		way.slot[level] = upto ? upto - 1 : 0;
 		if (level > 1) {
-			way.node[level - 1] = bgs_node_at(ix, way.node[level]->child[way.slot[level]]);
+			way.node[level - 1] =
+				bgs_node_at(ix, way.node[level]->child[way.slot[level]]);
 			__builtin_prefetch(way.node[level - 1]->child, 1);
 			__builtin_prefetch(&way.node[level - 1]->where[c], 1);
 		}
@@ -232,8 +236,8 @@ VEC void fast_keys(const struct fast_way *way, unsigned height)
 }
 
 /* Takes the first @len sectors of run @at, which has @run, of class @c. */
-VEC uint32_t fast_take(struct bgs_index *ix, const struct fast_way *way, unsigned height, unsigned at,
-		       uint32_t run, unsigned c, uint32_t len)
+VEC uint32_t fast_take(struct bgs_index *ix, const struct fast_way *way, unsigned height,
+		       unsigned at, uint32_t run, unsigned c, uint32_t len)
 {
 	const unsigned n = height ? BGS_LEAF_RUNS : BGS_INDEX_SLOTS;
 	uint32_t start = way->starts[at];
@@ -293,7 +297,8 @@ VEC bool fast_claim_search(struct bgs_index *ix, unsigned height, uint32_t len, 
 				}
 			}
 		}
-		/* In the first class there may be only shorter runs; what else was seen may not be tightest. */
+		/* In the first class there may be only shorter runs; what else was seen may not be
+		 * tightest. */
 		if (least >= BGS_INDEX_PAD || bgs_class_of(least + need) != c)
 			continue;
 		*start_out = fast_take(ix, &best, height, best_at, need + least, c, len);
@@ -335,19 +340,20 @@ VEC bool fast_claim(struct bgs_index *ix, unsigned height, uint32_t len, uint32_
 		fast_leaf(ix, &way);
 		hits = fast_mask_eq(way.lens, BGS_LEAF_RUNS, need, 0);
 		if (__builtin_expect(hits != 0, 1)) {
-			*start_out = fast_take(ix, &way, height, (unsigned)__builtin_ctz(hits), need, c, len);
+			*start_out = fast_take(ix, &way, height, (unsigned)__builtin_ctz(hits),
+					       need, c, len);
 			return true;
 		}
 	}
-	return height == 1 ? fast_claim_search_1(ix, len, need, class_limit, start_out) :
-			     fast_claim_search_2(ix, len, need, class_limit, start_out);
+	return height == 1 ? fast_claim_search_1(ix, len, need, class_limit, start_out)
+			   : fast_claim_search_2(ix, len, need, class_limit, start_out);
 }
 
 /* Up to 16 runs, in the root. */
 VEC bool fast_claim_root(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			 uint32_t *start_out)
 {
-	struct fast_way way = { .starts = ix->root.key, .lens = ix->root.child };
+	struct fast_way way = {.starts = ix->root.key, .lens = ix->root.child};
 	unsigned at, c;
 	uint32_t excess = vec_min_excess(way.lens, BGS_INDEX_SLOTS, need, &at);
 

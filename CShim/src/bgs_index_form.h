@@ -2,7 +2,8 @@
 /*
  * bgs_index_form.h - which form a group has, which of its areas that uses, and changing over.
  *
- * A change copies every run, in address order, into an area that is not under trim; the one left waits for a trim.
+ * A change copies every run, in address order, into an area that is not under trim; the one left
+ * waits for a trim.
  */
 #ifndef BGS_INDEX_FORM_H
 #define BGS_INDEX_FORM_H
@@ -35,7 +36,7 @@ static void runs_reset(struct bgs_index *ix)
 {
 	ix->form = BGS_FORM_RUNS;
 	ix->area_used = (uint8_t)area_pick(ix, 0);
-	ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+	ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
 	ix->area = bgs_area_address(ix, ix->area_used);
 	ix->height = 0;
 	ix->leaf_free = BGS_NONE;
@@ -53,12 +54,13 @@ static void runs_reset(struct bgs_index *ix)
 static void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len);
 
 /*
- * Adds in address order that leave a run at least every so many sectors: a bitmap will be smaller in the end, and until
- * then only those of its pages are touched that are in use. Not before there are some runs to judge by.
+ * Adds in address order that leave a run at least every so many sectors: a bitmap will be smaller
+ * in the end, and until then only those of its pages are touched that are in use. Not before there
+ * are some runs to judge by.
  */
 #define INDEX_EARLY_SPACING 60u
-#define INDEX_EARLY_RUNS 64u
-#define INDEX_EARLY 2
+#define INDEX_EARLY_RUNS    64u
+#define INDEX_EARLY	    2
 #define INDEX_EARLY_SECTORS (1u << 24)
 
 static void map_put(struct bgs_index *ix, const uint32_t *starts, const uint32_t *lens, unsigned n)
@@ -91,13 +93,13 @@ static void index_to_bitmap(struct bgs_index *ix)
 	ix->form = BGS_FORM_BITMAP;
 	ix->area_used = (uint8_t)area_pick(ix, 2);
 	ix->area = bgs_area_address(ix, ix->area_used);
-	ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+	ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
 	if (ix->touched[ix->area_used])
 		memset(ix->area, 0, ix->map_area_bytes);
 	area_touched(ix, ix->map_area_bytes);
 	/* One that came early stays for as long as its runs do. */
-	ix->runs_min = ix->run_count / 2 < ix->runs_min_usual ? ix->run_count / 2 :
-								 ix->runs_min_usual;
+	ix->runs_min =
+		ix->run_count / 2 < ix->runs_min_usual ? ix->run_count / 2 : ix->runs_min_usual;
 	if (old.height)
 		map_put_below(ix, &old, &old.root, old.height);
 	else
@@ -122,7 +124,8 @@ static void op_convert(struct bgs_index *ix, int form)
 	if (form == BGS_FORM_BITMAP && ix->form == BGS_FORM_RUNS)
 		index_to_bitmap(ix);
 	/* More runs than the node area is made for cannot go back. */
-	if (form == BGS_FORM_RUNS && ix->form == BGS_FORM_BITMAP && ix->run_count <= 2 * ix->runs_min_usual)
+	if (form == BGS_FORM_RUNS && ix->form == BGS_FORM_BITMAP &&
+	    ix->run_count <= 2 * ix->runs_min_usual)
 		index_to_runs(ix);
 }
 
@@ -137,7 +140,8 @@ static uint32_t map_chunks(const struct bgs_index *ix)
 	return chunks;
 }
 
-/* A bitmap that came early stays if it fills up as expected, and goes if its runs turn out half as dense. */
+/* A bitmap that came early stays if it fills up as expected, and goes if its runs turn out half as
+ * dense. */
 static __attribute__((noinline)) void index_early_map(struct bgs_index *ix)
 {
 	if (ix->run_count >= 2 * ix->runs_min_usual)

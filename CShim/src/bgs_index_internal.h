@@ -13,18 +13,18 @@
 
 #include "bgs_index.h"
 
-#define BGS_FORM_RUNS 0
+#define BGS_FORM_RUNS	0
 #define BGS_FORM_BITMAP 1
 
-#define BGS_LEAF_RUNS 32
-#define BGS_UNIT 128u
+#define BGS_LEAF_RUNS  32
+#define BGS_UNIT       128u
 #define BGS_LEAF_UNITS 2u
 #define BGS_NODE_UNITS 3u
 /* The first page of the node area holds leaves only, rotated by the group's color. */
 #define BGS_NEAR_LEAVES 16u
-#define BGS_NEAR_UNITS 32u
-#define BGS_NONE 0xffffffffu
-#define BGS_PATH_MAX 12
+#define BGS_NEAR_UNITS	32u
+#define BGS_NONE	0xffffffffu
+#define BGS_PATH_MAX	12
 
 struct bgs_leaf {
 	uint32_t start[BGS_LEAF_RUNS];
@@ -43,8 +43,9 @@ struct bgs_level_word {
 };
 
 /*
- * Which of 64 chunks (or of 64 tables below) may hold the start of a run of a class. The very first table also counts
- * the runs of the class in the group: next to the bits, because both change together.
+ * Which of 64 chunks (or of 64 tables below) may hold the start of a run of a class. The very first
+ * table also counts the runs of the class in the group: next to the bits, because both change
+ * together.
  */
 struct bgs_table_row {
 	uint64_t where;
@@ -79,7 +80,8 @@ extern const struct bgs_index_operations bgs_index_avx2;
 unsigned char *bgs_index_region_get(size_t bytes);
 void bgs_index_region_put(unsigned char *region, size_t bytes);
 
-/* Areas 0 and 1 are for nodes, 2 and 3 for bitmaps: one of each may be under trim while the other is used. */
+/* Areas 0 and 1 are for nodes, 2 and 3 for bitmaps: one of each may be under trim while the other
+ * is used. */
 static inline unsigned char *bgs_area_address(const struct bgs_index *ix, unsigned area)
 {
 	if (area < 2)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bgs_index_one.h - the runs form: a group with one run in the root, which is what a fresh group is.
+ * bgs_index_one.h - the runs form: a group with one run in the root, which is what a fresh group
+ * is.
  *
  * Neither the arrays nor the tables are looked at: the run's class is the only one present.
  */
@@ -50,8 +51,8 @@ static inline bool one_run_claim(struct bgs_index *ix, uint32_t len, unsigned cl
 {
 	uint32_t start = ix->root.key[0], rest = ix->free_sectors - len;
 
-	unsigned c = ix->present[1] ? 64u + (unsigned)__builtin_ctzll(ix->present[1]) :
-				      (unsigned)__builtin_ctzll(ix->present[0]);
+	unsigned c = ix->present[1] ? 64u + (unsigned)__builtin_ctzll(ix->present[1])
+				    : (unsigned)__builtin_ctzll(ix->present[0]);
 
 	if (c > class_limit)
 		return false;

@@ -15,13 +15,14 @@ static __attribute__((noinline)) void runs_make_room(struct bgs_index *ix, struc
 		/* The area may be under trim, or have been left: choose anew. */
 		ix->area_used = (uint8_t)area_pick(ix, 0);
 		ix->area = bgs_area_address(ix, ix->area_used);
-		ix->trim_wanted &= (uint8_t)~(1u << ix->area_used);
+		ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
 	}
 	tree_make_room(ix, path, at);
 	area_touched(ix, (size_t)ix->unit_next * BGS_UNIT);
 }
 
-/* The run after the gap that was just filled is the first of the next leaf: take it out, and it joins. */
+/* The run after the gap that was just filled is the first of the next leaf: take it out, and it
+ * joins. */
 static __attribute__((noinline)) uint32_t runs_take(struct bgs_index *ix, uint32_t start)
 {
 	struct tree_path path;
@@ -45,8 +46,8 @@ VEC int runs_add_try(struct bgs_index *ix, unsigned height, uint32_t start, uint
 		return tree_add_at(ix, path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS,
 				   BGS_INDEX_PAD, start, len, at);
 	bound = tree_descend_from(ix, height, start, path, &leaf);
-	return tree_add_at(ix, path, height, leaf->start, leaf->len, BGS_LEAF_RUNS, bound, start, len,
-			   at);
+	return tree_add_at(ix, path, height, leaf->start, leaf->len, BGS_LEAF_RUNS, bound, start,
+			   len, at);
 }
 
 static bool index_wants_map(const struct bgs_index *ix, uint32_t start)
@@ -60,14 +61,16 @@ static bool index_wants_map(const struct bgs_index *ix, uint32_t start)
 	return !tree_next(ix, start, &last_start, &last_len);
 }
 
-/* Everything but the usual case. INDEX_EARLY, with nothing changed, when the group should be a bitmap. */
-static inline int runs_add_loop(struct bgs_index *ix, uint32_t start, uint32_t len, bool may_be_early)
+/* Everything but the usual case. INDEX_EARLY, with nothing changed, when the group should be a
+ * bitmap. */
+static inline int runs_add_loop(struct bgs_index *ix, uint32_t start, uint32_t len,
+				bool may_be_early)
 {
 	for (;;) {
 		struct tree_path path;
 		unsigned at;
-		int result = ix->height ? runs_add_try(ix, ix->height, start, len, &path, &at) :
-					  runs_add_try(ix, 0, start, len, &path, &at);
+		int result = ix->height ? runs_add_try(ix, ix->height, start, len, &path, &at)
+					: runs_add_try(ix, 0, start, len, &path, &at);
 
 		if (result == 0 || result == -EEXIST)
 			return result;
@@ -89,7 +92,8 @@ static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_
 }
 
 /* A run of a bitmap that becomes a tree: not to come back at once. */
-static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len)
+static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t start,
+						  uint32_t len)
 {
 	runs_add_loop(ix, start, len, false);
 }
@@ -162,7 +166,8 @@ static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t s
 	return result;
 }
 
-static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start, uint32_t len)
+static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start,
+						      uint32_t len)
 {
 	if (__builtin_expect(map_add_alone(ix, start, len), 1))
 		return 0;
@@ -237,18 +242,20 @@ static int op_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 	return result;
 }
 
-static __attribute__((noinline)) bool bitmap_claim(struct bgs_index *ix, uint32_t len, uint32_t need,
-						   unsigned class_limit, uint32_t *start_out)
+static __attribute__((noinline)) bool bitmap_claim(struct bgs_index *ix, uint32_t len,
+						   uint32_t need, unsigned class_limit,
+						   uint32_t *start_out)
 {
-	struct index_wish wish = { 0, ix->sectors, len, need, 1, 0, class_limit };
+	struct index_wish wish = {0, ix->sectors, len, need, 1, 0, class_limit};
 	bool claimed = map_claim_wish(ix, &wish, start_out);
 
 	index_after_map(ix);
 	return claimed;
 }
 
-static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_t len, uint32_t need,
-						   unsigned class_limit, uint32_t *start_out)
+static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_t len,
+						   uint32_t need, unsigned class_limit,
+						   uint32_t *start_out)
 {
 #if BGS_AVX2
 	return fast_claim_root(ix, len, need, class_limit, start_out);
@@ -257,8 +264,9 @@ static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_
 #endif
 }
 
-static __attribute__((noinline)) bool runs_claim_1(struct bgs_index *ix, uint32_t len, uint32_t need,
-						   unsigned class_limit, uint32_t *start_out)
+static __attribute__((noinline)) bool runs_claim_1(struct bgs_index *ix, uint32_t len,
+						   uint32_t need, unsigned class_limit,
+						   uint32_t *start_out)
 {
 #if BGS_AVX2
 	return fast_claim(ix, 1, len, need, class_limit, start_out);
@@ -267,8 +275,9 @@ static __attribute__((noinline)) bool runs_claim_1(struct bgs_index *ix, uint32_
 #endif
 }
 
-static __attribute__((noinline)) bool runs_claim_2(struct bgs_index *ix, uint32_t len, uint32_t need,
-						   unsigned class_limit, uint32_t *start_out)
+static __attribute__((noinline)) bool runs_claim_2(struct bgs_index *ix, uint32_t len,
+						   uint32_t need, unsigned class_limit,
+						   uint32_t *start_out)
 {
 #if BGS_AVX2
 	return fast_claim(ix, 2, len, need, class_limit, start_out);
@@ -298,11 +307,11 @@ static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
 			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
 {
-	struct index_wish wish = { from, end, len, need, align, phase, BGS_INDEX_CLASSES - 1 };
+	struct index_wish wish = {from, end, len, need, align, phase, BGS_INDEX_CLASSES - 1};
 	uint32_t at;
 
-	if (ix->form == BGS_FORM_BITMAP ? !map_find_from(ix, &wish, &at) :
-					  !tree_find_from(ix, &wish, &at))
+	if (ix->form == BGS_FORM_BITMAP ? !map_find_from(ix, &wish, &at)
+					: !tree_find_from(ix, &wish, &at))
 		return false;
 	op_remove(ix, at, len);
 	*start_out = at;
@@ -312,8 +321,7 @@ static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uin
 static bool op_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t need, uint64_t align,
 				  uint64_t phase, uint32_t *start_out)
 {
-	struct index_wish wish = { 0, ix->sectors, len, need, align, phase,
-				   BGS_INDEX_CLASSES - 1 };
+	struct index_wish wish = {0, ix->sectors, len, need, align, phase, BGS_INDEX_CLASSES - 1};
 	uint32_t at;
 
 	if (ix->form == BGS_FORM_BITMAP) {
@@ -337,8 +345,8 @@ static uint32_t op_largest(const struct bgs_index *ix)
 static bool op_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,
 		    uint32_t *len_out)
 {
-	return ix->form == BGS_FORM_BITMAP ? map_next(ix, from, start_out, len_out) :
-					     tree_next(ix, from, start_out, len_out);
+	return ix->form == BGS_FORM_BITMAP ? map_next(ix, from, start_out, len_out)
+					   : tree_next(ix, from, start_out, len_out);
 }
 
 const struct bgs_index_operations BGS_OPERATIONS = {

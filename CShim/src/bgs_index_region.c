@@ -2,9 +2,9 @@
 /*
  * bgs_index_region.c - address space for the free-space indexes.
  *
- * Regions of one size are cut, 64 at a time, out of one mapping (an arena), because a process may have
- * only 65530 mappings and there may be more groups than that. A region that is put back loses its
- * pages at once; an arena without a region in use is unmapped.
+ * Regions of one size are cut, 64 at a time, out of one mapping (an arena), because a process may
+ * have only 65530 mappings and there may be more groups than that. A region that is put back loses
+ * its pages at once; an arena without a region in use is unmapped.
  *
  * Locks: one process-wide mutex; init and destroy of an index are rare and never under a spin lock.
  */
@@ -21,7 +21,8 @@ struct arena {
 	uint64_t used;
 };
 
-/* Arenas with a region to spare come first, so that the search for one looks at the first of its size. */
+/* Arenas with a region to spare come first, so that the search for one looks at the first of its
+ * size. */
 static struct arena *arenas;
 static pthread_mutex_t arenas_mutex = PTHREAD_MUTEX_INITIALIZER;
 

@@ -27,7 +27,8 @@ static inline bool wish_fits(const struct index_wish *wish, uint32_t start, uint
 	if (at >= run_end || run_end - at < wish->need)
 		return false;
 	if (wish->align > 1) {
-		/* phase < align, so the sum may only pass 2^64 with an alignment no group can meet but once. */
+		/* phase < align, so the sum may only pass 2^64 with an alignment no group can meet
+		 * but once. */
 		uint64_t over = (at % wish->align + wish->phase);
 
 		over = over >= wish->align || over < wish->phase ? over - wish->align : over;
@@ -98,7 +99,8 @@ struct index_found {
 	uint32_t at;
 };
 
-/* Only runs of class @c count (any, from BGS_INDEX_CLASSES on): so that equals are met in address order. */
+/* Only runs of class @c count (any, from BGS_INDEX_CLASSES on): so that equals are met in address
+ * order. */
 static void tree_fit_leaf(const uint32_t *starts, const uint32_t *lens, unsigned n, unsigned c,
 			  const struct index_wish *wish, struct index_found *found)
 {
@@ -130,11 +132,11 @@ static void tree_fit_below(const struct bgs_index *ix, const struct bgs_index_no
 static bool tree_find_aligned(const struct bgs_index *ix, const struct index_wish *wish,
 			      uint32_t *at_out)
 {
-	struct index_found found = { UINT32_MAX, 0 };
+	struct index_found found = {UINT32_MAX, 0};
 
 	if (ix->height == 0) {
-		tree_fit_leaf(ix->root.key, ix->root.child, BGS_INDEX_SLOTS, BGS_INDEX_CLASSES, wish,
-			      &found);
+		tree_fit_leaf(ix->root.key, ix->root.child, BGS_INDEX_SLOTS, BGS_INDEX_CLASSES,
+			      wish, &found);
 	} else {
 		for (unsigned c = index_class_next(ix, bgs_class_of(wish->need));
 		     c < BGS_INDEX_CLASSES && found.len == UINT32_MAX;
@@ -157,9 +159,9 @@ static uint32_t tree_longest_below(const struct bgs_index *ix, const struct bgs_
 			here = tree_longest_below(ix, bgs_node_at(ix, child), level - 1, c);
 		else
 			for (unsigned j = 0; j < BGS_LEAF_RUNS; j++)
-				here = bgs_leaf_at(ix, child)->len[j] > here ?
-					       bgs_leaf_at(ix, child)->len[j] :
-					       here;
+				here = bgs_leaf_at(ix, child)->len[j] > here
+					       ? bgs_leaf_at(ix, child)->len[j]
+					       : here;
 		longest = here > longest ? here : longest;
 	}
 	return longest;
@@ -168,8 +170,8 @@ static uint32_t tree_longest_below(const struct bgs_index *ix, const struct bgs_
 /* The class of the longest run; there is one. */
 static inline unsigned index_class_last(const struct bgs_index *ix)
 {
-	return ix->present[1] ? 127u - (unsigned)__builtin_clzll(ix->present[1]) :
-				63u - (unsigned)__builtin_clzll(ix->present[0]);
+	return ix->present[1] ? 127u - (unsigned)__builtin_clzll(ix->present[1])
+			      : 63u - (unsigned)__builtin_clzll(ix->present[0]);
 }
 
 static uint32_t tree_largest(const struct bgs_index *ix)

@@ -3,8 +3,8 @@
  * bgs_index_shape.h - the runs form: splitting, spreading, joining and collapsing nodes.
  *
  * A full leaf first gives runs to a neighbour; two full neighbours become three; at the right
- * (left) end of its node a leaf gives up only its last (first) run, so that adds in order leave full
- * leaves behind. All of it is rare next to adds and claims, and plain loops.
+ * (left) end of its node a leaf gives up only its last (first) run, so that adds in order leave
+ * full leaves behind. All of it is rare next to adds and claims, and plain loops.
  */
 #ifndef BGS_INDEX_SHAPE_H
 #define BGS_INDEX_SHAPE_H
@@ -19,7 +19,8 @@ static uint32_t tree_leaf_new(struct bgs_index *ix)
 	if (unit != BGS_NONE) {
 		ix->leaf_free = bgs_leaf_at(ix, unit)->start[0];
 	} else if (ix->leaves_near < BGS_NEAR_LEAVES) {
-		/* Rotated, or the first leaves of all groups would compete for the same cache sets. */
+		/* Rotated, or the first leaves of all groups would compete for the same cache sets.
+		 */
 		unit = ((ix->leaves_near++ + ix->color) % BGS_NEAR_LEAVES) * BGS_LEAF_UNITS;
 	} else {
 		unit = ix->unit_next;
@@ -167,7 +168,8 @@ static void tree_grow_leaf(struct bgs_index *ix)
 	ix->height = 1;
 }
 
-/* Splits a full node at @level; or its parent, or gives the root a level, when that must come first. */
+/* Splits a full node at @level; or its parent, or gives the root a level, when that must come
+ * first. */
 static void tree_split_node(struct bgs_index *ix, struct tree_path *path, unsigned level)
 {
 	struct bgs_index_node *node, *parent, *other;
@@ -249,7 +251,7 @@ static void tree_make_room(struct bgs_index *ix, struct tree_path *path, unsigne
 		c = bgs_class_of(other->len[0]);
 		node->where[c] |= (uint16_t)(2u << slot);
 		if (!vec_has_class(leaf->len, BGS_LEAF_RUNS, other->len[0]))
-			node->where[c] &= (uint16_t)~(1u << slot);
+			node->where[c] &= (uint16_t) ~(1u << slot);
 	} else if (at <= 1 && slot == 0) {
 		other->start[0] = leaf->start[0];
 		other->len[0] = leaf->len[0];
@@ -293,7 +295,8 @@ static void tree_collapse(struct bgs_index *ix)
 	ix->trim_wanted |= (uint8_t)(1u << ix->area_used);
 }
 
-/* A node at @level (below the root) with few slots joins a neighbour, where both fit with room to spare. */
+/* A node at @level (below the root) with few slots joins a neighbour, where both fit with room to
+ * spare. */
 static bool tree_join_node(struct bgs_index *ix, struct tree_path *path, unsigned level)
 {
 	struct bgs_index_node *parent = path->node[level + 1], *a, *b;

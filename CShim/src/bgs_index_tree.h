@@ -4,11 +4,12 @@
  *
  * A path names, per level, the node and the slot taken; level 1 is right above the leaves, level
  * `height` the root. A call that would need another node returns TREE_AGAIN before it has changed
- * anything; the caller lets bgs_index_shape.h make room (one step) and starts over. Each step either splits
- * or spreads, so at most height + 3 rounds are needed.
+ * anything; the caller lets bgs_index_shape.h make room (one step) and starts over. Each step
+ * either splits or spreads, so at most height + 3 rounds are needed.
  *
- * The functions on hot paths take the height as an argument, so that the usual heights 0 and 1 are compiled as
- * such. Their branches on the merge case are worth it: in an aged group nine frees of ten touch no free run.
+ * The functions on hot paths take the height as an argument, so that the usual heights 0 and 1 are
+ * compiled as such. Their branches on the merge case are worth it: in an aged group nine frees of
+ * ten touch no free run.
  */
 #ifndef BGS_INDEX_TREE_H
 #define BGS_INDEX_TREE_H
@@ -17,7 +18,7 @@
 
 #define TREE_AGAIN 1
 /* A leaf of so few runs looks for a neighbour to join. */
-#define TREE_SMALL 8
+#define TREE_SMALL	 8
 #define TREE_BEST_LEAVES 256
 
 struct tree_path {
@@ -39,7 +40,8 @@ static inline unsigned node_count(const struct bgs_index_node *node)
 	return vec_count_le(node->key, BGS_INDEX_SLOTS, BGS_INDEX_PAD - 1);
 }
 
-/* Down to the leaf whose keys embrace @x; returns the first start of the leaf after it, or the pad. */
+/* Down to the leaf whose keys embrace @x; returns the first start of the leaf after it, or the pad.
+ */
 VEC uint32_t tree_descend_from(const struct bgs_index *ix, unsigned height, uint32_t x,
 			       struct tree_path *path, struct bgs_leaf **leaf)
 {
@@ -162,7 +164,8 @@ VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 	return 0;
 }
 
-/* Takes [start, start + len) out of run @at, which holds it. TREE_AGAIN when the leaf has no room for two parts. */
+/* Takes [start, start + len) out of run @at, which holds it. TREE_AGAIN when the leaf has no room
+ * for two parts. */
 VEC int tree_cut_at(struct bgs_index *ix, struct tree_path *path, unsigned height, uint32_t *starts,
 		    uint32_t *lens, unsigned n, unsigned at, uint32_t start, uint32_t len)
 {
@@ -247,23 +250,26 @@ static inline unsigned index_class_next(const struct bgs_index *ix, unsigned c)
 	return bits ? 64u + (unsigned)__builtin_ctzll(bits) : BGS_INDEX_CLASSES;
 }
 
-static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			    uint32_t *start_out)
+static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint32_t len,
+						      uint32_t need, unsigned class_limit,
+						      uint32_t *start_out)
 {
 	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
 	     c = index_class_next(ix, c + 1)) {
-		struct tree_best best = { UINT32_MAX, 0, 0 };
+		struct tree_best best = {UINT32_MAX, 0, 0};
 		struct tree_path path;
 		struct bgs_leaf *leaf;
 
 		tree_best_below(ix, &ix->root, ix->height, c, need, &best);
-		/* In the first class there may be only shorter runs; what else was seen may not be tightest. */
+		/* In the first class there may be only shorter runs; what else was seen may not be
+		 * tightest. */
 		if (best.excess >= BGS_INDEX_PAD || bgs_class_of(best.excess + need) != c)
 			continue;
 		tree_descend(ix, best.start, &path, &leaf);
 		*start_out = best.start;
 		tree_cut_at(ix, &path, ix->height, leaf->start, leaf->len, BGS_LEAF_RUNS,
-			    vec_count_le(leaf->start, BGS_LEAF_RUNS, best.start) - 1, best.start, len);
+			    vec_count_le(leaf->start, BGS_LEAF_RUNS, best.start) - 1, best.start,
+			    len);
 		return true;
 	}
 	return false;
@@ -288,7 +294,7 @@ static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint
 }
 
 static inline bool tree_claim_one(struct bgs_index *ix, uint32_t len, uint32_t need,
-				   unsigned class_limit, uint32_t *start_out)
+				  unsigned class_limit, uint32_t *start_out)
 {
 	struct tree_path path;
 	unsigned c, at;

@@ -101,21 +101,23 @@ VEC bool vec_has_class(const uint32_t *len, unsigned n, uint32_t value)
 	for (unsigned k = 0; k < n; k += 8) {
 		__m256i v = _mm256_min_epu32(vec_load(len + k), top);
 
-		found = _mm256_or_si256(found, _mm256_cmpeq_epi32(_mm256_srl_epi32(v, shift), want));
+		found = _mm256_or_si256(found,
+					_mm256_cmpeq_epi32(_mm256_srl_epi32(v, shift), want));
 	}
 	return !_mm256_testz_si256(found, found);
 }
 
 /*
- * One array of vec_replace(); @delta is a constant. Only whole vectors are loaded and neighbours' lanes blended
- * in: an unaligned load across two vectors that were just stored waits for both to reach the cache.
+ * One array of vec_replace(); @delta is a constant. Only whole vectors are loaded and neighbours'
+ * lanes blended in: an unaligned load across two vectors that were just stored waits for both to
+ * reach the cache.
  */
 VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, uint32_t value,
 			 const int delta, uint32_t pad)
 {
 	const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-	const __m256i turn = delta > 0 ? _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6) :
-					 _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0);
+	const __m256i turn = delta > 0 ? _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6)
+				       : _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0);
 	__m256i keeps = _mm256_set1_epi32((int)keep);
 	__m256i puts = _mm256_set1_epi32((int)put);
 	__m256i values = _mm256_set1_epi32((int)value);
@@ -129,8 +131,8 @@ VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, u
 	turned[last + 1] = _mm256_set1_epi32((int)pad);
 	for (unsigned k = 0; k <= last; k++) {
 		__m256i at = _mm256_add_epi32(lanes, _mm256_set1_epi32((int)(8 * k)));
-		__m256i out = delta > 0 ? _mm256_blend_epi32(turned[k], turned[k ? k - 1 : 0], 1) :
-					  _mm256_blend_epi32(turned[k], turned[k + 1], 128);
+		__m256i out = delta > 0 ? _mm256_blend_epi32(turned[k], turned[k ? k - 1 : 0], 1)
+					: _mm256_blend_epi32(turned[k], turned[k + 1], 128);
 
 		out = _mm256_blendv_epi8(out, old[k], _mm256_cmpgt_epi32(keeps, at));
 		if (put != BGS_NONE)
@@ -205,8 +207,9 @@ VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, u
 #endif
 
 /*
- * Rewrites a leaf's arrays: entries before @keep stay, entry @put (BGS_NONE: no entry) becomes {start, len}, the
- * others come from @delta (1 or -1) entries further left. With delta 1 the last entry must be a pad.
+ * Rewrites a leaf's arrays: entries before @keep stay, entry @put (BGS_NONE: no entry) becomes
+ * {start, len}, the others come from @delta (1 or -1) entries further left. With delta 1 the last
+ * entry must be a pad.
  */
 VEC void vec_replace(uint32_t *starts, uint32_t *lens, unsigned n, unsigned keep, unsigned put,
 		     uint32_t start, uint32_t len, const int delta)

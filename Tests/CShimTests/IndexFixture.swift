@@ -33,7 +33,9 @@ final class IndexFixture {
     init(sectors: UInt32, mode: IndexMode = IndexMode(bitmap: false, scalar: false)) {
         self.mode = mode
         let raw = UnsafeMutableRawPointer.allocate(
-            byteCount: MemoryLayout<bgs_index>.size, alignment: 64)
+            byteCount: MemoryLayout<bgs_index>.size,
+            alignment: 64
+        )
         index = raw.bindMemory(to: bgs_index.self, capacity: 1)
         bgs_index_force_scalar(mode.scalar)
         precondition(bgs_index_init(index, sectors) == 0)
@@ -77,7 +79,11 @@ final class IndexFixture {
     }
 
     func claimFrom(
-        _ from: UInt32, end: UInt32 = .max, _ length: UInt32, need: UInt32 = 0, align: UInt64 = 1,
+        _ from: UInt32,
+        end: UInt32 = .max,
+        _ length: UInt32,
+        need: UInt32 = 0,
+        align: UInt64 = 1,
         phase: UInt64 = 0
     ) -> UInt32? {
         apply()

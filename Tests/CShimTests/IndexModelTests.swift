@@ -40,7 +40,13 @@ private struct Model {
 
     /// What the rules in bgs_index.h say; `best`: tightest instead of first.
     func claim(
-        best: Bool, from: Int, end: Int, length: Int, need: Int, align: Int, phase: Int
+        best: Bool,
+        from: Int,
+        end: Int,
+        length: Int,
+        need: Int,
+        align: Int,
+        phase: Int
     ) -> Int? {
         var at = first(1, from: 0)
         var tightest = Int.max
@@ -100,7 +106,12 @@ extension IndexSuite {
                     if random.next() & 1 == 0 { bgs_index_trim(fixture.index) }
                 }
                 let same = agree(
-                    fixture.index, &model, plan, giveShare: giveShare, random: &random)
+                    fixture.index,
+                    &model,
+                    plan,
+                    giveShare: giveShare,
+                    random: &random
+                )
                 guard same else {
                     Issue.record("seed \(seed), step \(step), \(plan.testDescription)")
                     return
@@ -113,13 +124,18 @@ extension IndexSuite {
 
         /// One random operation on both; false when they differ.
         private func agree(
-            _ index: UnsafeMutablePointer<bgs_index>, _ model: inout Model, _ plan: Plan,
-            giveShare: Int, random: inout SplitMix64
+            _ index: UnsafeMutablePointer<bgs_index>,
+            _ model: inout Model,
+            _ plan: Plan,
+            giveShare: Int,
+            random: inout SplitMix64
         ) -> Bool {
             let count = plan.sectors
             let long = Int.random(in: 0..<4, using: &random) == 0
             var length = min(
-                count, 1 + .random(in: 0..<plan.typical * (long ? 8 : 1), using: &random))
+                count,
+                1 + .random(in: 0..<plan.typical * (long ? 8 : 1), using: &random)
+            )
             var start = Int.random(in: 0...count - length, using: &random)
             let kind = Int.random(in: 0..<16, using: &random)
             if kind < 10, Int.random(in: 0..<100, using: &random) < giveShare {
@@ -156,7 +172,10 @@ extension IndexSuite {
         }
 
         private func claimAgrees(
-            _ index: UnsafeMutablePointer<bgs_index>, _ model: inout Model, length: Int, kind: Int,
+            _ index: UnsafeMutablePointer<bgs_index>,
+            _ model: inout Model,
+            length: Int,
+            kind: Int,
             random: inout SplitMix64
         ) -> Bool {
             let count = model.count
@@ -171,15 +190,34 @@ extension IndexSuite {
             let claimed: Bool
             if kind >= 12 {
                 claimed = bgs_index_claim_from(
-                    index, UInt32(from), UInt32(end), UInt32(length), UInt32(need), UInt64(align),
-                    UInt64(phase), &start)
+                    index,
+                    UInt32(from),
+                    UInt32(end),
+                    UInt32(length),
+                    UInt32(need),
+                    UInt64(align),
+                    UInt64(phase),
+                    &start
+                )
             } else {
                 claimed = bgs_index_claim_best_aligned(
-                    index, UInt32(length), UInt32(need), UInt64(align), UInt64(phase), &start)
+                    index,
+                    UInt32(length),
+                    UInt32(need),
+                    UInt64(align),
+                    UInt64(phase),
+                    &start
+                )
             }
             let expected = model.claim(
-                best: kind < 12, from: from, end: end, length: length, need: need, align: align,
-                phase: phase)
+                best: kind < 12,
+                from: from,
+                end: end,
+                length: length,
+                need: need,
+                align: align,
+                phase: phase
+            )
             if let expected { model.set(0, expected, length) }
             return claimed == (expected != nil) && (!claimed || Int(start) == expected)
         }

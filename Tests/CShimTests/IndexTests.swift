@@ -54,7 +54,9 @@ extension IndexSuite {
         func givingBackWhatIsFreeIsRefusedAndChangesNothing(_ mode: IndexMode) {
             let fixture = IndexFixture(sectors: 1000, mode: mode)
             #expect(fixture.add(100, 10) == 0)
-            for (start, length): (UInt32, UInt32) in [(100, 10), (95, 6), (109, 5), (0, 1000), (104, 1)] {
+            for (start, length): (UInt32, UInt32) in [
+                (100, 10), (95, 6), (109, 5), (0, 1000), (104, 1),
+            ] {
                 #expect(fixture.add(start, length) == -17)
             }
             #expect(fixture.add(990, 11) == -22 && fixture.add(5, 0) == -22)
@@ -65,7 +67,9 @@ extension IndexSuite {
         func removingWhatIsNotWhollyFreeIsRefusedAndChangesNothing(_ mode: IndexMode) {
             let fixture = IndexFixture(sectors: 1000, mode: mode)
             #expect(fixture.add(100, 10) == 0 && fixture.add(111, 10) == 0)
-            for (start, length): (UInt32, UInt32) in [(99, 2), (109, 2), (105, 10), (0, 1), (115, 7)] {
+            for (start, length): (UInt32, UInt32) in [
+                (99, 2), (109, 2), (105, 10), (0, 1), (115, 7),
+            ] {
                 #expect(fixture.remove(start, length) == -2)
             }
             #expect(fixture.runs.count == 2)
@@ -74,7 +78,8 @@ extension IndexSuite {
                 fixture.runs == [
                     FreeRun(start: 100, length: 3), FreeRun(start: 107, length: 3),
                     FreeRun(start: 111, length: 10),
-                ])
+                ]
+            )
         }
 
         @Test(arguments: IndexMode.all)
@@ -204,7 +209,9 @@ extension IndexSuite {
                 let fixture = IndexFixture(sectors: 262144, mode: mode)
                 let index = fixture.index
                 let pitch: UInt32 = 300
-                for step in 0..<runs { #expect(bgs_index_add(index, step * pitch, 7 + step % 40) == 0) }
+                for step in 0..<runs {
+                    #expect(bgs_index_add(index, step * pitch, 7 + step % 40) == 0)
+                }
                 #expect(index.pointee.height == (runs <= 16 ? 0 : runs <= 512 ? 1 : 2))
                 for step in 0..<runs {
                     let start = step * pitch, length = 7 + step % 40
