@@ -78,7 +78,7 @@ struct bg_extent {
  *
  * Hooks run on the thread whose claim needed them, outside every lock of the
  * library, and may call any function on the allocator they are given except
- * bg_allocator_destroy() and bg_claim(). They return 0 or a negative errno.
+ * bg_allocator_destroy(), bg_claim() and bg_group_claim(). They return 0 or a negative errno.
  */
 struct bg_allocator_options {
 	uint32_t size;
@@ -203,7 +203,8 @@ int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical, uin
  *
  * Its memory goes when the last reference is put. Waits for a grace period.
  *
- * Return: 0, -ENOENT (no group starts there) or -EBUSY (claims are out).
+ * Return: 0, -ENOENT (no group starts there), -EBUSY (claims are out, or its free
+ * space is just being cached) or -ENOMEM.
  */
 int bg_allocator_remove_group(struct bg_allocator *allocator, uint64_t logical);
 
@@ -271,8 +272,7 @@ int bg_group_claim(struct bg_group *group, const struct bg_claim_options *option
  * When it returns, no claim that began later takes from the group. Giving back
  * still works.
  *
- * Return: 0, or -EROFS when the file system was opened read-only and
- * @read_only is 0 for a group that is read-only on disk.
+ * Return: 0 or -EINVAL.
  */
 int bg_group_set_read_only(struct bg_group *group, int read_only);
 
@@ -292,9 +292,9 @@ int bg_group_stat(struct bg_group *group, struct bg_group_stat *stat_out);
  * @context:	passed to @visit.
  *
  * Each run is free at the moment it is looked up; runs that change meanwhile may
- * be seen as they were or as they are.
+ * be seen as they were or as they are. May run the cache hook.
  *
- * Return: 0, -EINVAL, or what @visit returned.
+ * Return: 0, -EINVAL, an error of the cache hook, or what @visit returned.
  */
 int bg_group_for_each_free(struct bg_group *group,
 			   int (*visit)(void *context, uint64_t logical, uint64_t length),
@@ -362,8 +362,8 @@ int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *op
  * Claims on a file system opened read-only stay in memory.
  *
  * Return: 0, -EINVAL, -ENOENT and the like from open(2), -EIO, -EUCLEAN (damaged),
- * -ENXIO (a device is missing), -EOPNOTSUPP (a feature we do not know), -EROFS
- * (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
+ * -ENXIO (a device is missing without which some chunk cannot be read), -EOPNOTSUPP (a feature we
+ * do not know), -EROFS (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
  */
 int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags, struct bg_fs **fs_out);
 

@@ -253,6 +253,9 @@ public final class Allocator: @unchecked Sendable {
         in group: GroupReference
     ) throws(AllocationError) -> Extent {
         let wish = try Wish(request, sectorShift: sectorShift)
+        guard UInt64(wish.sectors) << UInt64(sectorShift) == request.length else {
+            throw AllocationError(.noSpace)
+        }
         try check(cacheFreeSpace(of: group))
         let sector = try findSpace(
             in: group,

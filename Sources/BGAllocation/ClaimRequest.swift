@@ -50,16 +50,18 @@ package struct Wish {
             && alignment <= 1
     }
 
-    /// - Throws: `.invalidArgument`.
+    /// - Throws: `.invalidArgument`; `.noSpace` for more than any group can have.
     package init(_ request: ClaimRequest, sectorShift: UInt32) throws(AllocationError) {
         let sectorMask = (UInt64(1) << sectorShift) - 1
         let lengthMin = request.lengthMin == 0 ? request.length : request.lengthMin
         let aligned =
             (request.length | lengthMin | request.alignment) & sectorMask == 0
         guard request.flags.isValidForClaim, aligned, request.length != 0,
-            lengthMin <= request.length,
-            request.length >> sectorShift <= UInt64(Int32.max)
+            lengthMin <= request.length
         else { throw AllocationError(.invalidArgument) }
+        // No group has as many sectors: more than that may be asked for where less will do.
+        let sectorsMax = UInt64(Int32.max)
+        guard lengthMin >> sectorShift <= sectorsMax else { throw AllocationError(.noSpace) }
         let (excludeEnd, overflow) = request.excludeStart.addingReportingOverflow(
             request.excludeLength
         )
@@ -68,7 +70,7 @@ package struct Wish {
         }
 
         flags = request.flags.rawValue
-        sectors = UInt32(request.length >> sectorShift)
+        sectors = UInt32(min(request.length >> sectorShift, sectorsMax))
         sectorsMin = UInt32(lengthMin >> sectorShift)
         // Slack that is not whole sectors needs the next one; bounds round inwards.
         emptySectors = Wish.roundUp(request.emptySize, sectorShift)
