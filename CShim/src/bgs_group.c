@@ -100,6 +100,7 @@ static void recall_windows(struct bgs_group *group)
 		group->lent = window->next;
 		recall_window(group, window);
 	}
+	group->lends = group->clusters != NULL;
 }
 
 bool bgs_group_recall_locked(struct bgs_group *group)
@@ -116,6 +117,23 @@ bool bgs_group_recall_locked(struct bgs_group *group)
 	}
 	group->lends = 0;
 	return any;
+}
+
+void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
+{
+	struct group_snapshot before;
+	struct bgs_window **link;
+
+	group_lock(group, &before);
+	for (link = &group->lent; *link; link = &(*link)->next) {
+		if (*link != window)
+			continue;
+		*link = window->next;
+		recall_window(group, window);
+		break;
+	}
+	group->lends = group->lent || group->clusters;
+	group_unlock(group, &before);
 }
 
 bool bgs_group_recall(struct bgs_group *group)
