@@ -253,7 +253,7 @@ int bg_group_remove_free_space(struct bg_group *group, uint64_t logical,
  * bg_group_claim() - claim space in one group: the seed's find_space_for_alloc.
  * @group:	group.
  * @options:	length, empty_size, alignment and search_start count; the other
- *		wishes do not, but must be valid.
+ *		wishes do not, but must be valid; flags may be 0.
  * @extent_out:	set on success; end it with bg_give_back().
  *
  * Claims the tightest run that holds length + empty_size, lowest address first;

@@ -228,6 +228,9 @@ public final class Allocator: @unchecked Sendable {
     package func claim(
         _ request: ClaimRequest, in group: GroupReference
     ) throws(AllocationError) -> Extent {
+        var request = request
+        // The group has been chosen: flags are one wish less, not a bad one.
+        if request.flags.rawValue == 0 { request.flags = group.flags }
         let wish = try Wish(request, sectorShift: sectorShift)
         try check(cacheFreeSpace(of: group))
         let sector = try findSpace(
