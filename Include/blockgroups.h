@@ -78,7 +78,9 @@ struct bg_extent {
  *
  * Hooks run on the thread whose claim needed them, outside every lock of the
  * library, and may call any function on the allocator they are given except
- * bg_allocator_destroy() and bg_claim(). They return 0 or a negative errno.
+ * bg_allocator_destroy(), bg_claim(), and what would cache another group:
+ * bg_group_claim() and bg_group_for_each_free() wait for whoever caches it. They
+ * return 0 or a negative errno.
  */
 struct bg_allocator_options {
 	uint32_t size;
@@ -203,7 +205,8 @@ int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical,
  *
  * Its memory goes when the last reference is put. Waits for a grace period.
  *
- * Return: 0, -ENOENT (no group starts there) or -EBUSY (claims are out).
+ * Return: 0, -EINVAL, -ENOENT (no group starts there), -EBUSY (claims are out, or
+ * its free space is just being read) or -ENOMEM.
  */
 int bg_allocator_remove_group(struct bg_allocator *allocator, uint64_t logical);
 
@@ -259,8 +262,8 @@ int bg_group_remove_free_space(struct bg_group *group, uint64_t logical,
  * Claims the tightest run that holds length + empty_size, lowest address first;
  * with a search_start the first one at or above it.
  *
- * Return: 0, -EINVAL, -ENOSPC, -EROFS (the group is read-only) or an error of
- * the cache hook.
+ * Return: 0, -EINVAL, -ENOSPC, -EROFS (the group is read-only), an error of the
+ * cache hook, or -EAGAIN (called by the hook that caches this very group).
  */
 int bg_group_claim(struct bg_group *group, const struct bg_claim_options *options,
 		   struct bg_extent *extent_out);
@@ -273,8 +276,7 @@ int bg_group_claim(struct bg_group *group, const struct bg_claim_options *option
  * When it returns, no claim that began later takes from the group. Giving back
  * still works.
  *
- * Return: 0, or -EROFS when the file system was opened read-only and
- * @read_only is 0 for a group that is read-only on disk.
+ * Return: 0 or -EINVAL.
  */
 int bg_group_set_read_only(struct bg_group *group, int read_only);
 
@@ -296,7 +298,9 @@ int bg_group_stat(struct bg_group *group, struct bg_group_stat *stat_out);
  * Each run is free at the moment it is looked up; runs that change meanwhile may
  * be seen as they were or as they are.
  *
- * Return: 0, -EINVAL, or what @visit returned.
+ * Caches the group first where that was not done: may run the cache hook.
+ *
+ * Return: 0, -EINVAL, an error of the cache hook, or what @visit returned.
  */
 int bg_group_for_each_free(struct bg_group *group,
 			   int (*visit)(void *context, uint64_t logical, uint64_t length),
@@ -323,8 +327,8 @@ int bg_for_each_group(struct bg_allocator *allocator,
  *
  * May run the cache hook, and the chunk hook when the groups ran out.
  *
- * Return: 0, -EINVAL, -ENOSPC, or -EIO or -EUCLEAN where a group that might
- * have served could not be cached.
+ * Return: 0, -EINVAL, -ENOSPC, or -EIO, -EUCLEAN or another error of the cache
+ * hook where a group that might have served could not be cached.
  */
 int bg_claim(struct bg_allocator *allocator, const struct bg_claim_options *options,
 	     struct bg_extent *extent_out);
