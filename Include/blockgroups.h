@@ -78,7 +78,9 @@ struct bg_extent {
  *
  * Hooks run on the thread whose claim needed them, outside every lock of the
  * library, and may call any function on the allocator they are given except
- * bg_allocator_destroy(), bg_claim() and bg_group_claim(). They return 0 or a negative errno.
+ * bg_allocator_destroy(), bg_claim(), and what would cache another group:
+ * bg_group_claim() and bg_group_for_each_free() wait for whoever caches it. They
+ * return 0 or a negative errno.
  */
 struct bg_allocator_options {
 	uint32_t size;
@@ -203,8 +205,8 @@ int bg_allocator_add_group(struct bg_allocator *allocator, uint64_t logical, uin
  *
  * Its memory goes when the last reference is put. Waits for a grace period.
  *
- * Return: 0, -ENOENT (no group starts there), -EBUSY (claims are out, or its free
- * space is just being cached) or -ENOMEM.
+ * Return: 0, -EINVAL, -ENOENT (no group starts there), -EBUSY (claims are out, or
+ * its free space is just being read) or -ENOMEM.
  */
 int bg_allocator_remove_group(struct bg_allocator *allocator, uint64_t logical);
 
@@ -252,14 +254,14 @@ int bg_group_remove_free_space(struct bg_group *group, uint64_t logical, uint64_
  * bg_group_claim() - claim space in one group: the seed's find_space_for_alloc.
  * @group:	group.
  * @options:	length, empty_size, alignment and search_start count; the other
- *		wishes do not, but must be valid.
+ *		wishes do not, but must be valid; flags may be 0.
  * @extent_out:	set on success; end it with bg_give_back().
  *
  * Claims the tightest run that holds length + empty_size, lowest address first;
  * with a search_start the first one at or above it.
  *
- * Return: 0, -EINVAL, -ENOSPC, -EROFS (the group is read-only) or an error of
- * the cache hook.
+ * Return: 0, -EINVAL, -ENOSPC, -EROFS (the group is read-only), an error of the
+ * cache hook, or -EAGAIN (called by the hook that caches this very group).
  */
 int bg_group_claim(struct bg_group *group, const struct bg_claim_options *options,
 		   struct bg_extent *extent_out);
@@ -292,7 +294,9 @@ int bg_group_stat(struct bg_group *group, struct bg_group_stat *stat_out);
  * @context:	passed to @visit.
  *
  * Each run is free at the moment it is looked up; runs that change meanwhile may
- * be seen as they were or as they are. May run the cache hook.
+ * be seen as they were or as they are.
+ *
+ * Caches the group first where that was not done: may run the cache hook.
  *
  * Return: 0, -EINVAL, an error of the cache hook, or what @visit returned.
  */
@@ -320,8 +324,8 @@ int bg_for_each_group(struct bg_allocator *allocator,
  *
  * May run the cache hook, and the chunk hook when the groups ran out.
  *
- * Return: 0, -EINVAL, -ENOSPC, or -EIO or -EUCLEAN where a group that might
- * have served could not be cached.
+ * Return: 0, -EINVAL, -ENOSPC, or -EIO, -EUCLEAN or another error of the cache
+ * hook where a group that might have served could not be cached.
  */
 int bg_claim(struct bg_allocator *allocator, const struct bg_claim_options *options,
 	     struct bg_extent *extent_out);

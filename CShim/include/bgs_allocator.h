@@ -30,8 +30,6 @@ extern "C" {
 struct bgs_space {
 	/* Type and profile bits; never change. */
 	uint64_t flags;
-	/* Groups whose free space is not known yet; relaxed atomic. */
-	uint32_t uncached;
 	struct bgs_directory directory;
 	struct bgs_lanes lanes;
 };

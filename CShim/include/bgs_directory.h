@@ -12,7 +12,7 @@
  * 127 sectors: a byte for each class and group has a bit for each step that a run
  * is in. With them a claim finds a run of just its length, wherever it is, and not
  * only one of its class; that alone halves the number of free runs that an aged
- * allocator is left with (NOTES.md).
+ * allocator is left with.
  *
  * Truth. The directory is a hint; the truth is in a group's index under its
  * free-space lock. What holds:
@@ -27,7 +27,7 @@
  *      below and set it again if they must; all four are sequentially consistent.
  *
  * Lanes. Each thread has a home, a part of the groups; it looks there first. With
- * one active thread the home is everything. See bgs_lanes_*().
+ * one active thread the home is everything. See bgs_directory_home().
  *
  * Growth. Blocks never move; the arrays of pointers to them are replaced under
  * BGS_MUTEX_GROUPS and the old ones kept until the directory goes (their sizes

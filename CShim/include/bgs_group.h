@@ -185,6 +185,9 @@ bool bgs_group_recall(struct bgs_group *group);
 /* The same with the free-space lock held, taken by group_lock(). */
 bool bgs_group_recall_locked(struct bgs_group *group);
 
+/* Take back one window, unless the group has none such any more. */
+void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window);
+
 /*
  * Mark removed, so that nothing is claimed any more. Return: 0, or -EBUSY when
  * claims are out, or it is just being cached, and force is not set.

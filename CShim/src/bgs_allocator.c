@@ -174,11 +174,9 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 	group->space = space_for(allocator, flags);
 	if (!group->space)
 		goto out;
-	if (!cached)
-		__atomic_fetch_add(&group->space->uncached, 1, __ATOMIC_RELAXED);
 	ret = bgs_directory_slot_take(&group->space->directory, &group->block, &group->slot);
 	if (ret)
-		goto out_cached;
+		goto out;
 	/* The table first: what a search claims from the group can be given back at once. */
 	ret = bgs_table_add(&allocator->table, logical, logical + length, group, &retired);
 	if (ret == 0) {
@@ -190,9 +188,6 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 		goto out;
 	}
 	bgs_directory_slot_free(&group->space->directory, group->block, group->slot);
-out_cached:
-	if (!cached)
-		__atomic_fetch_sub(&group->space->uncached, 1, __ATOMIC_RELAXED);
 out:
 	bgs_mutex_unlock(&allocator->groups_mutex);
 	if (ret)
@@ -501,7 +496,6 @@ void bgs_caching_end(struct bgs_allocator *allocator, struct bgs_group *group, i
 	bgs_group_finish_caching(group, error);
 	pthread_cond_broadcast(&allocator->state_changed);
 	bgs_mutex_unlock(&allocator->state_mutex);
-	__atomic_fetch_sub(&group->space->uncached, 1, __ATOMIC_RELAXED);
 }
 
 uint64_t bgs_chunk_generation(struct bgs_allocator *allocator, uint64_t flags)

@@ -100,6 +100,7 @@ static void recall_windows(struct bgs_group *group)
 		group->lent = window->next;
 		recall_window(group, window);
 	}
+	group->lends = group->clusters != NULL;
 }
 
 bool bgs_group_recall_locked(struct bgs_group *group)
@@ -116,6 +117,23 @@ bool bgs_group_recall_locked(struct bgs_group *group)
 	}
 	group->lends = 0;
 	return any;
+}
+
+void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
+{
+	struct group_snapshot before;
+	struct bgs_window **link;
+
+	group_lock(group, &before);
+	for (link = &group->lent; *link; link = &(*link)->next) {
+		if (*link != window)
+			continue;
+		*link = window->next;
+		recall_window(group, window);
+		break;
+	}
+	group->lends = group->lent || group->clusters;
+	group_unlock(group, &before);
 }
 
 bool bgs_group_recall(struct bgs_group *group)
@@ -240,22 +258,20 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 {
 	struct group_snapshot before;
 	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
-	uint64_t lent = 0;
 	int ret;
 
 	group_lock(group, &before);
 	if (__builtin_expect(group->lends, 0)) {
-		lent = lent_sectors(group);
-		if (group->index.free_sectors + lent + sectors > group->added_sectors &&
-		    !bgs_index_any_free(&group->index, start, length)) {
-			ret = -EINVAL;
-			goto out;
-		}
+		/* More than is claimed: which error it is depends on what is lent, too. */
+		if (group->index.free_sectors + lent_sectors(group) + sectors > group->added_sectors)
+			bgs_group_recall_locked(group);
 		ret = give_back_lent(group, sector, length);
 		if (ret != -EAGAIN)
 			goto out;
-	} else if (__builtin_expect(group->index.free_sectors + sectors > group->added_sectors,
-				    0)) {
+	}
+	if (__builtin_expect(!group->lends && group->index.free_sectors + sectors >
+						      group->added_sectors,
+			     0)) {
 		/* More than is claimed: a range that is free already, or one never added. */
 		ret = bgs_index_any_free(&group->index, start, length) ? -EEXIST : -EINVAL;
 		goto out;

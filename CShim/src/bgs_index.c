@@ -36,8 +36,11 @@ static bool cpu_has_avx2(void)
 }
 #endif
 
-/* Before main() or at dlopen(): no call can come earlier, and no later one has to ask. */
-static __attribute__((constructor)) void choose_operations(void)
+/*
+ * Before main() or at dlopen(), so that no call has to ask; and before the constructors of a
+ * program that links the archive, which may call already (those without a priority come later).
+ */
+static __attribute__((constructor(101))) void choose_operations(void)
 {
 	use_operations(&bgs_index_scalar);
 #ifdef __x86_64__

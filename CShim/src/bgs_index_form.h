@@ -146,8 +146,9 @@ static __attribute__((noinline)) void index_early_map(struct bgs_index *ix)
 {
 	if (ix->run_count >= 2 * ix->runs_min_usual)
 		ix->runs_min = ix->runs_min_usual;
-	else if ((uint64_t)map_chunks(ix) << BGS_CHUNK_SHIFT >
-		 (uint64_t)ix->run_count * 2 * INDEX_EARLY_SPACING)
+	/* A group of few sectors has no summary to count chunks in, and never came early. */
+	else if (ix->level_count > 2 && (uint64_t)map_chunks(ix) << BGS_CHUNK_SHIFT >
+						(uint64_t)ix->run_count * 2 * INDEX_EARLY_SPACING)
 		index_to_runs(ix);
 }
 

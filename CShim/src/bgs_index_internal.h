@@ -3,7 +3,7 @@
  * bgs_index_internal.h - what the sources of the free-space index share.
  *
  * The operations are compiled twice, for AVX2 and as plain C, from the same text (bgs_index_ops.h
- * and what it includes). Both give the same results; bgs_index.c picks one when first used.
+ * and what it includes). Both give the same results; bgs_index.c picks one before main().
  */
 #ifndef BGS_INDEX_INTERNAL_H
 #define BGS_INDEX_INTERNAL_H

@@ -49,8 +49,8 @@ void bgs_magazine_close(struct bgs_magazine *magazine, unsigned type)
 	group = bgs_dereference(window->group);
 	if (!group)
 		return;
-	/* The group may have taken the window back by now; then it has others at most. */
-	bgs_group_recall(group);
+	/* The others that the group lends stay: they are other processors', and in use. */
+	bgs_group_recall_window(group, window);
 }
 
 /* Move the free sectors of a region from the index into bits. */

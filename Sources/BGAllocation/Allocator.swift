@@ -252,6 +252,9 @@ public final class Allocator: @unchecked Sendable {
         _ request: ClaimRequest,
         in group: GroupReference
     ) throws(AllocationError) -> Extent {
+        var request = request
+        // The group has been chosen: flags are one wish less, not a bad one.
+        if request.flags.rawValue == 0 { request.flags = group.flags }
         let wish = try Wish(request, sectorShift: sectorShift)
         guard UInt64(wish.sectors) << UInt64(sectorShift) == request.length else {
             throw AllocationError(.noSpace)

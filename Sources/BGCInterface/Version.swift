@@ -1,3 +1,6 @@
+//===-- Version.swift - bg_version() -------------------------------------------------------------===//
+// The version of the library; BG_VERSION_* in the header say that of the header.
+
 import CBlockGroups
 
 @c @implementation

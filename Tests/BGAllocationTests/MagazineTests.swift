@@ -68,6 +68,20 @@ import Testing
         #expect(group.runs == ["0+256"])
     }
 
+    @Test func whatIsFreeInAWindowIsToldFromWhatWasNeverFree() throws {
+        let (allocator, group, first) = try withWindow()
+        try allocator.giveBack(first)
+        // The first 32 sectors stand in the window, all free; a window serves 16 at most.
+        for length in [1, 16, 17, 32, 40] as [UInt64] {
+            #expect(allocator.giveBackRefusal(0, length * sector) == .exists)
+            _ = try allocator.take(sector) { $0.searchEnd = sector }
+            #expect(allocator.giveBackRefusal(sector, length * sector) == .exists)
+            try allocator.giveBack(Extent(logical: 0, length: sector))
+            try allocator.giveBack(Extent(logical: try allocator.take(sector).logical, length: sector))
+        }
+        #expect(group.runs == ["0+256"])
+    }
+
     @Test func aGiveBackThatOverlapsWhatIsFreeChangesNothing() throws {
         let (allocator, group, _) = try withWindow()
         let extent = try allocator.take(4 * sector)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * plusplus.cc - a C++17 program that knows the library by its header alone:
- * claims as values that give themselves back, from several threads.
+ * claims as values that give themselves back, from several threads; and before main(),
+ * when a library that is linked in statically has run none of its own constructors yet.
  *
  * Prints one line; exits 1 at the first thing that is not as the header says.
  */
@@ -62,6 +63,23 @@ class claim
 	bg_allocator *allocator_;
 	bg_extent extent_{};
 };
+
+/* What a program's own static objects may do. */
+struct before_main {
+	before_main()
+	{
+		bg_allocator *raw = nullptr;
+		EXPECT(bg_allocator_create(nullptr, &raw), 0);
+		allocator_ptr allocator(raw);
+		EXPECT(bg_allocator_add_group(raw, 0, group_length, BG_DATA), 0);
+		bg_group *group = bg_group_get(raw, 0);
+		EXPECT(bg_group_add_free_space(group, 0, group_length), 0);
+		bg_group_put(group);
+		claim first(raw, 65536);
+		EXPECT(first.logical(), 0);
+	}
+};
+const before_main early;
 
 } // namespace
 
