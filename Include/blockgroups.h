@@ -94,8 +94,8 @@ struct bg_allocator_options {
 	/*
 	 * Called once for each group, when a claim first needs it, however many
 	 * threads arrive at once: report the group's free ranges with
-	 * bg_group_add_free_space(). An error is kept with the group and every
-	 * later claim passes the group by. NULL: a group starts out cached.
+	 * bg_group_add_free_space(). An error is kept with the group (-ENOMEM as
+	 * -EIO) and every later claim passes the group by. NULL: a group starts out cached.
 	 */
 	int (*cache_group)(void *context, struct bg_group *group);
 	/*

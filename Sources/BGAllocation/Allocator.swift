@@ -177,6 +177,9 @@ public final class Allocator: @unchecked Sendable {
                 result = -error.errno
             }
         }
+        // A claim never says that memory is short (the contract): to whoever only wants space, a
+        // group that could not be read for want of it is one that could not be read.
+        if result == -bgs_enomem { result = -bgs_eio }
         unsafe bgs_caching_end(core, reference.pointer, result)
         return result
     }

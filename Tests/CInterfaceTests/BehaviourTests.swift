@@ -62,7 +62,7 @@ private final class Hooked {
 
     @Test func aHooksErrorIsTheClaimsError() throws {
         for (answer, expected) in [
-            (-EIO, -EIO), (-EUCLEAN, -EUCLEAN), (-ENOMEM, -ENOMEM), (-ENOSPC, -ENOSPC),
+            (-EIO, -EIO), (-EUCLEAN, -EUCLEAN), (-ENOMEM, -EIO), (-ENOSPC, -ENOSPC),
             (-EINVAL, -EINVAL), (-EPROTO, -EPROTO),
         ] {
             let hooked = Hooked()

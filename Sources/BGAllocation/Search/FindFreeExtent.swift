@@ -79,9 +79,6 @@ extension Allocator {
                 break
             }
         }
-        // A claim never says that memory is short: what kept a group from being read then is an
-        // input error to whoever only wants space.
-        if cacheError == -bgs_enomem { return -bgs_eio }
         return cacheError != 0 ? cacheError : -bgs_enospc
     }
 
