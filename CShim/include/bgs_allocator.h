@@ -166,9 +166,6 @@ bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64
 	return bgs_allocator_give_back_slow(allocator, sector, sectors);
 }
 
-/* Take every window of every processor back. No lock held. Return: whether any was open. */
-bool bgs_allocator_drain(struct bgs_allocator *allocator);
-
 /* Space infos: those below the count stay. */
 static inline uint32_t bgs_allocator_space_count(const struct bgs_allocator *allocator)
 {

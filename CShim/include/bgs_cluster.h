@@ -29,14 +29,17 @@ struct bgs_cluster {
 	/* What is left, absolute sectors, end exclusive; under `lock`. */
 	uint64_t next;
 	uint64_t end;
-	struct bgs_spin refill;
+	struct bgs_mutex refill;
 	/* The lender, NULL when not linked; changes under its free-space lock. */
 	struct bgs_group *group;
 	/* Next on the group's list; under the group's free-space lock. */
 	struct bgs_cluster *next_on_group;
 };
 
-void bgs_cluster_init(struct bgs_cluster *cluster);
+/* Return: 0 or -ENOMEM. */
+int bgs_cluster_init(struct bgs_cluster *cluster);
+/* Ends what bgs_cluster_init() began, after bgs_cluster_return(). */
+void bgs_cluster_destroy(struct bgs_cluster *cluster);
 /* Give what is left back. No lock held. */
 void bgs_cluster_return(struct bgs_cluster *cluster);
 

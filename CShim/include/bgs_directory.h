@@ -142,14 +142,16 @@ static inline unsigned bgs_step_of(uint32_t sectors)
 static inline void bgs_block_note(struct bgs_block *block, unsigned slot, uint32_t sectors,
 				  bool came)
 {
-	uint8_t *steps, bit;
+	uint8_t *steps, bit, now;
 
 	/* One comparison: shorter than any step, or in the open-ended class. */
 	if (sectors - BGS_STEPS_FROM >= BGS_INDEX_OPEN_CLASS - BGS_STEPS_FROM)
 		return;
 	steps = &block->steps[bgs_class_of(sectors)][slot];
 	bit = (uint8_t)(1u << bgs_step_of(sectors));
-	__atomic_store_n(steps, came ? *steps | bit : *steps & ~bit, __ATOMIC_RELAXED);
+	/* Atomic for searches, and for the slot's last owner, which may still be referenced. */
+	now = __atomic_load_n(steps, __ATOMIC_RELAXED);
+	__atomic_store_n(steps, (uint8_t)(came ? now | bit : now & ~bit), __ATOMIC_RELAXED);
 }
 
 void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class);

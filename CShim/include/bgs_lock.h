@@ -26,11 +26,11 @@ extern "C" {
 enum bgs_lock_class {
 	/* Edge named by the function that takes the next lock while holding this one. */
 	BGS_MUTEX_GROUPS = 1, /* bgs_allocator_add_group(), _remove_group() -> free space  */
-	BGS_MUTEX_STATE,   /* caching and chunk states: bgs_group_finish_caching() -> free space */
-	BGS_SPIN_MAGAZINE, /* bgs_magazine_open()                 -> free space       */
-	BGS_SPIN_CLUSTER_REFILL, /* bgs_cluster_refill()                -> free space       */
-	BGS_SPIN_FREE_SPACE,	 /* bgs_group_give_back(), recall       -> cluster          */
-	BGS_SPIN_CLUSTER,	 /* innermost                                               */
+	BGS_MUTEX_STATE, /* caching and chunk states: bgs_group_finish_caching() -> free space */
+	BGS_MUTEX_CLUSTER_REFILL, /* bgs_cluster_refill()                -> free space       */
+	BGS_SPIN_MAGAZINE,	  /* bgs_magazine_open()                 -> free space       */
+	BGS_SPIN_FREE_SPACE,	  /* bgs_group_give_back(), recall       -> cluster          */
+	BGS_SPIN_CLUSTER,	  /* innermost                                               */
 };
 
 /* Guards nothing by itself; whoever embeds it says what it guards. */
@@ -57,6 +57,8 @@ void bgs_lock_check_drop(uint32_t lock_class);
 /* Abort unless the calling thread holds (or holds no) lock of this class; checked builds only. */
 void bgs_lock_check_held(uint32_t lock_class);
 void bgs_lock_check_none(void);
+/* Abort if the calling thread holds a spin lock: before a system call. */
+void bgs_lock_check_no_spin(void);
 
 #ifdef BGS_CHECK_LOCKS
 #define BGS_ASSERT_HELD(lock) bgs_lock_check_held((lock)->lock_class)

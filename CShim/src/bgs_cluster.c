@@ -7,11 +7,16 @@
 
 #include "bgs_group_locked.h"
 
-void bgs_cluster_init(struct bgs_cluster *cluster)
+int bgs_cluster_init(struct bgs_cluster *cluster)
 {
 	memset(cluster, 0, sizeof(*cluster));
 	bgs_spin_init(&cluster->lock, BGS_SPIN_CLUSTER);
-	bgs_spin_init(&cluster->refill, BGS_SPIN_CLUSTER_REFILL);
+	return bgs_mutex_init(&cluster->refill, BGS_MUTEX_CLUSTER_REFILL);
+}
+
+void bgs_cluster_destroy(struct bgs_cluster *cluster)
+{
+	bgs_mutex_destroy(&cluster->refill);
 }
 
 int bgs_cluster_claim(struct bgs_cluster *cluster, uint32_t sectors, uint64_t *sector_out)
@@ -46,9 +51,9 @@ static void return_rest(struct bgs_cluster *cluster)
 
 void bgs_cluster_return(struct bgs_cluster *cluster)
 {
-	bgs_spin_lock(&cluster->refill);
+	bgs_mutex_lock(&cluster->refill);
 	return_rest(cluster);
-	bgs_spin_unlock(&cluster->refill);
+	bgs_mutex_unlock(&cluster->refill);
 }
 
 int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uint32_t wanted,
@@ -58,7 +63,7 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 	uint64_t sector = 0;
 	int ret;
 
-	bgs_spin_lock(&cluster->refill);
+	bgs_mutex_lock(&cluster->refill);
 	return_rest(cluster);
 	for (;;) {
 		ret = bgs_group_claim(group, &wish, &sector);
@@ -88,6 +93,6 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 		}
 		group_unlock(group, &before);
 	}
-	bgs_spin_unlock(&cluster->refill);
+	bgs_mutex_unlock(&cluster->refill);
 	return ret;
 }

@@ -37,6 +37,7 @@ void bgs_group_trim(struct bgs_group *group)
 	struct bgs_index_trim trim;
 	bool wanted;
 
+	bgs_lock_check_no_spin();
 	bgs_spin_lock(&group->lock);
 	wanted = bgs_index_trim_begin(&group->index, &trim);
 	bgs_spin_unlock(&group->lock);
@@ -133,6 +134,7 @@ void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
 		break;
 	}
 	group->lends = group->lent || group->clusters;
+	/* The magazine's lock is held: what there is to trim waits for a later call. */
 	group_unlock(group, &before);
 }
 
@@ -143,7 +145,7 @@ bool bgs_group_recall(struct bgs_group *group)
 
 	group_lock(group, &before);
 	any = bgs_group_recall_locked(group);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return any;
 }
 
@@ -165,7 +167,7 @@ int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 		if (group->added_sectors > group->sector_count)
 			group->added_sectors = group->sector_count;
 	}
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return ret;
 }
 
@@ -179,7 +181,7 @@ int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 	ret = bgs_index_remove(&group->index, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0)
 		group->added_sectors -= (uint32_t)sectors;
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return ret;
 }
 
@@ -263,14 +265,15 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 	group_lock(group, &before);
 	if (__builtin_expect(group->lends, 0)) {
 		/* More than is claimed: which error it is depends on what is lent, too. */
-		if (group->index.free_sectors + lent_sectors(group) + sectors > group->added_sectors)
+		if (group->index.free_sectors + lent_sectors(group) + sectors >
+		    group->added_sectors)
 			bgs_group_recall_locked(group);
 		ret = give_back_lent(group, sector, length);
 		if (ret != -EAGAIN)
 			goto out;
 	}
-	if (__builtin_expect(!group->lends && group->index.free_sectors + sectors >
-						      group->added_sectors,
+	if (__builtin_expect(!group->lends &&
+				     group->index.free_sectors + sectors > group->added_sectors,
 			     0)) {
 		/* More than is claimed: a range that is free already, or one never added. */
 		ret = bgs_index_any_free(&group->index, start, length) ? -EEXIST : -EINVAL;
@@ -278,7 +281,7 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 	}
 	ret = group_index_add(group, start, length);
 out:
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return ret;
 }
 
@@ -338,7 +341,7 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 		ret = 0;
 	}
 out:
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return ret;
 }
 
@@ -352,7 +355,7 @@ void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 					     : group->state & ~BGS_GROUP_READ_ONLY),
 			 __ATOMIC_RELAXED);
 	note_state(group);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 }
 
 bool bgs_group_is_read_only(const struct bgs_group *group)
@@ -374,7 +377,7 @@ void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *number
 	numbers_out->index_bytes = bgs_index_bytes(&group->index);
 	numbers_out->lock_taken = group->lock.taken;
 	numbers_out->lock_contended = __atomic_load_n(&group->lock.contended, __ATOMIC_RELAXED);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 }
 
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
@@ -392,7 +395,7 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 	group_lock(group, &before);
 	bgs_group_recall_locked(group);
 	found = bgs_index_next(&group->index, group_relative(group, from), &start, &length);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	if (found) {
 		*sector_out = group->first_sector + start;
 		*sectors_out = length;
@@ -415,7 +418,7 @@ int bgs_group_freeze(struct bgs_group *group, bool force)
 				 __ATOMIC_RELAXED);
 		note_state(group);
 	}
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	return ret;
 }
 
@@ -426,7 +429,7 @@ void bgs_group_thaw(struct bgs_group *group)
 	__atomic_store_n(&group->state, (uint8_t)(group->state & ~BGS_GROUP_REMOVED),
 			 __ATOMIC_RELAXED);
 	note_state(group);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 }
 
 bool bgs_group_try_get(struct bgs_group *group)
@@ -463,6 +466,6 @@ void bgs_group_finish_caching(struct bgs_group *group, int error)
 	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
 			 __ATOMIC_RELEASE);
 	note_state(group);
-	group_unlock(group, &before);
+	group_unlock_trim(group, &before);
 	BGS_PROBE2(caching, group->logical, error);
 }

@@ -5,7 +5,7 @@
  *
  * Whoever changes the index does so between group_lock() and group_unlock(): the
  * second brings the directory up to what changed since the first (bgs_group.h,
- * invariant 3) and gives pages back that the index no longer needs.
+ * invariant 3).
  */
 #ifndef BGS_GROUP_LOCKED_H
 #define BGS_GROUP_LOCKED_H
@@ -20,7 +20,7 @@ struct group_snapshot {
 
 /* Set and clear the bits that differ. */
 void bgs_group_publish(struct bgs_group *group, const struct group_snapshot *before);
-/* Give pages back: takes the lock once more. Called without it. */
+/* Give pages back: takes the lock twice more. Called without any spin lock. */
 void bgs_group_trim(struct bgs_group *group);
 
 static inline uint32_t group_relative(const struct bgs_group *group, uint64_t sector)
@@ -41,12 +41,22 @@ static inline void group_lock(struct bgs_group *group, struct group_snapshot *be
 static inline void group_unlock(struct bgs_group *group, const struct group_snapshot *before)
 {
 	uint64_t mask = -(uint64_t)group->claimable;
-	bool trim = group->index.trim_wanted != 0;
 
 	if (((group->index.present[0] & mask) ^ before->present[0]) |
 	    ((group->index.present[1] & mask) ^ before->present[1]))
 		bgs_group_publish(group, before);
 	bgs_spin_unlock(&group->lock);
+}
+
+/*
+ * The same where no other spin lock is held: pages that the index no longer needs go
+ * back to the system, which takes a system call.
+ */
+static inline void group_unlock_trim(struct bgs_group *group, const struct group_snapshot *before)
+{
+	bool trim = group->index.trim_wanted != 0;
+
+	group_unlock(group, before);
 	if (__builtin_expect(trim, 0))
 		bgs_group_trim(group);
 }

@@ -111,6 +111,15 @@ void bgs_lock_check_none(void)
 		order_violation("calling out", 0);
 }
 
+void bgs_lock_check_no_spin(void)
+{
+	unsigned i;
+
+	for (i = 0; i < held_count; i++)
+		if (held[i] >= BGS_SPIN_MAGAZINE)
+			order_violation("making a system call", 0);
+}
+
 int bgs_mutex_init(struct bgs_mutex *mutex, enum bgs_lock_class lock_class)
 {
 	mutex->lock_class = (uint32_t)lock_class;

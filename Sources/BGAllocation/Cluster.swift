@@ -21,7 +21,7 @@ public final class Cluster: @unchecked Sendable {
     /// - Parameters:
     ///   - flags: what its claims are for.
     ///   - window: bytes to take at a time; where no run is so long, half of it and so on.
-    /// - Throws: `.invalidArgument`.
+    /// - Throws: `.invalidArgument`, `.noMemory`.
     public init(
         allocator: Allocator,
         flags: BlockGroupFlags,
@@ -35,11 +35,16 @@ public final class Cluster: @unchecked Sendable {
         self.flags = flags
         windowSectors = UInt32(sectors)
         unsafe cluster = UnsafeMutablePointer<bgs_cluster>.allocate(capacity: 1)
-        unsafe bgs_cluster_init(cluster)
+        let result = unsafe bgs_cluster_init(cluster)
+        guard result == 0 else {
+            unsafe cluster.deallocate()
+            throw AllocationError(result: result)
+        }
     }
 
     deinit {
         unsafe bgs_cluster_return(cluster)
+        unsafe bgs_cluster_destroy(cluster)
         unsafe cluster.deallocate()
     }
 

@@ -118,13 +118,16 @@ public func bg_claim(
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseArgument("a pointer is NULL") }
+    // The size first: a caller's struct may be a smaller one.
+    guard unsafe Int(options.pointee.size) == MemoryLayout<bg_claim_options>.size else {
+        return refuseArgument("bg_claim_options::size is wrong")
+    }
     let wishes =
         unsafe options.pointee.length_min | options.pointee.empty_size
         | options.pointee.alignment | options.pointee.hint | options.pointee.search_start
         | options.pointee.search_end | options.pointee.exclude_start
         | options.pointee.exclude_length
     if wishes == 0, unsafe options.pointee.reserved == 0,
-        unsafe Int(options.pointee.size) == MemoryLayout<bg_claim_options>.size,
         unsafe isClaimable(options.pointee.flags)
     {
         var logical: UInt64 = 0
@@ -162,10 +165,12 @@ private func claimWithWishes(
 extension ClaimRequest {
     /// nil: the size is wrong, or reserved bytes are not 0.
     init?(_ options: UnsafePointer<bg_claim_options>) {
-        let wanted = unsafe options.pointee
-        guard Int(wanted.size) == MemoryLayout<bg_claim_options>.size, wanted.reserved == 0 else {
+        // The size before the rest is read: a caller's struct may be a smaller one.
+        guard unsafe Int(options.pointee.size) == MemoryLayout<bg_claim_options>.size else {
             return nil
         }
+        let wanted = unsafe options.pointee
+        guard wanted.reserved == 0 else { return nil }
         self.init(length: wanted.length, flags: BlockGroupFlags(rawValue: wanted.flags))
         lengthMin = wanted.length_min
         emptySize = wanted.empty_size

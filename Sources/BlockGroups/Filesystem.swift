@@ -52,8 +52,10 @@ public final class Filesystem: Sendable {
         do throws(AllocationError) {
             let source = TreeFreeSpaceSource(reader, origin)
             allocator = try Allocator(
-                sectorSize: UInt64(reader.superBlock.sectorSize), source: source,
-                allocatesChunks: false)
+                sectorSize: UInt64(reader.superBlock.sectorSize),
+                source: source,
+                allocatesChunks: false
+            )
             for record in reader.blockGroups {
                 try allocator.addGroup(
                     logical: record.logical,

@@ -77,7 +77,9 @@ import Testing
             _ = try allocator.take(sector) { $0.searchEnd = sector }
             #expect(allocator.giveBackRefusal(sector, length * sector) == .exists)
             try allocator.giveBack(Extent(logical: 0, length: sector))
-            try allocator.giveBack(Extent(logical: try allocator.take(sector).logical, length: sector))
+            try allocator.giveBack(
+                Extent(logical: try allocator.take(sector).logical, length: sector)
+            )
         }
         #expect(group.runs == ["0+256"])
     }
@@ -203,15 +205,6 @@ import Testing
             _ = try allocator.take(sector, .data)
             #expect(try allocator.take(sector, [.data, .dup]).logical >= MiB)
         }
-    }
-
-    @Test func drainingClosesEveryWindow() throws {
-        let (allocator, group, _) = try withWindow()
-        let handle = AllocatorHandle(allocator)
-        let core = UnsafeMutablePointer<bgs_allocator>(handle.opaque)
-        #expect(bgs_allocator_drain(core))
-        #expect(!bgs_allocator_drain(core))
-        #expect(group.statistics.freeBytes == MiB - sector)
     }
 
     @Test func freeRunsAreListedWholeThoughWindowsHoldParts() throws {
