@@ -76,8 +76,12 @@ static inline uint16_t slots_of_step(struct step_bytes bytes, unsigned step)
 	return (uint16_t)(low | high << 8);
 }
 
-/* Blocks of one class that a search looks into for the best step, before it takes what it has. */
-#define STEP_BLOCKS_MAX 8
+/*
+ * Blocks of one class that a search looks into for the best step, before it takes
+ * what it has: all of a node. With 8 of them a terabyte is left with 180 thousand
+ * free extents after W1 and takes 396 ns, with 64 it is 73 thousand and 333 ns.
+ */
+#define STEP_BLOCKS_MAX 64
 
 /*
  * The slots of a block with the lowest step at or above fit->step in one class; in a

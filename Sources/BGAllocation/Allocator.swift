@@ -233,18 +233,23 @@ public final class Allocator: @unchecked Sendable {
     /// - Throws: `.noSpace`; `.invalidArgument`; the error of a group that could not be cached and
     ///   might have served.
     public func claim(_ request: ClaimRequest) throws(AllocationError) -> ClaimedExtent {
-        let wish = try Wish(request, sectorShift: sectorShift)
-        let found = try reserveExtent(wish)
-        let shift = UInt64(sectorShift)
-        return ClaimedExtent(
-            logical: found.sector << shift,
-            length: UInt64(found.count) << shift,
-            allocator: self
-        )
+        let extent = try claimExtent(request)
+        return ClaimedExtent(logical: extent.logical, length: extent.length, allocator: self)
     }
 
     /// The same, ending in a plain value that the caller must give back or record.
     package func claimExtent(_ request: ClaimRequest) throws(AllocationError) -> Extent {
+        if request.isPlain, request.flags.isValidForClaim {
+            var logical: UInt64 = 0
+            let handle = unsafe AllocatorHandle(core)
+            if handle.claimAnywhere(
+                flags: request.flags.rawValue,
+                length: request.length,
+                logical: &logical
+            ) == 0 {
+                return Extent(logical: logical, length: request.length)
+            }
+        }
         let found = try reserveExtent(try Wish(request, sectorShift: sectorShift))
         let shift = UInt64(sectorShift)
         return Extent(logical: found.sector << shift, length: UInt64(found.count) << shift)

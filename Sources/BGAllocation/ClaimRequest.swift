@@ -23,6 +23,13 @@ public struct ClaimRequest: Sendable {
     public var excludeStart: UInt64 = 0
     public var excludeLength: UInt64 = 0
 
+    /// Whether type, profile and length are all that is asked for.
+    @inline(__always)
+    var isPlain: Bool {
+        lengthMin | emptySize | alignment | searchStart | searchEnd | excludeStart | excludeLength
+            == 0 && hint == nil
+    }
+
     public init(length: UInt64, flags: BlockGroupFlags) {
         self.length = length
         self.flags = flags
