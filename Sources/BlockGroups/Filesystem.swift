@@ -166,7 +166,11 @@ private final class TreeFreeSpaceSource: BlockGroupSource {
         throw AllocationError(.readOnly)
     }
 
-    func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? { nil }
+    func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? {
+        // A claim without a profile bit takes any: single asks for the least.
+        guard let profile = ChunkFlags(rawValue: flags.rawValue).profile else { return nil }
+        return reader.volume.hasRoomForChunk(profile)
+    }
 }
 
 extension FilesystemError {

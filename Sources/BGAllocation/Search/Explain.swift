@@ -14,16 +14,25 @@ extension Allocator {
 
         var groups = 0
         var fitting = 0
+        var unknown = 0
         var logical: UInt64 = 0
         while let group = reference(endingAbove: logical) {
             defer { group.put() }
             logical = group.logical + group.length
             groups += 1
-            if append(group, wish, to: &text) { fitting += 1 }
+            switch append(group, wish, to: &text) {
+            case .some(true): fitting += 1
+            case .some(false): break
+            case .none: unknown += 1
+            }
         }
         if groups == 0 { text.append("there is no block group\n") }
         if fitting > 0 {
             text.append("a claim made now would find space\n")
+        } else if unknown > 0 {
+            text.append("a claim made now would read the free space of ")
+            text.append(UInt64(unknown))
+            text.append(unknown == 1 ? " group first\n" : " groups first\n")
         } else {
             appendChunks(request.flags, to: &text)
         }
@@ -85,8 +94,8 @@ extension Allocator {
         text = copy
     }
 
-    /// - Returns: whether the group has room.
-    private func append(_ group: GroupReference, _ wish: Wish, to text: inout TextBuffer) -> Bool {
+    /// - Returns: whether the group has room; nil: its free space is not known yet.
+    private func append(_ group: GroupReference, _ wish: Wish, to text: inout TextBuffer) -> Bool? {
         let statistics = group.statistics
         text.append("group ")
         text.append(group.logical)
@@ -113,8 +122,12 @@ extension Allocator {
                 text.append(UInt64(-group.cacheError))
                 return false
             }
+            if group.length < UInt64(wish.sectorsMin) << UInt64(sectorShift) {
+                text.append("shorter than what is wanted")
+                return false
+            }
             text.append("not cached yet, so a claim would read its free space first")
-            return true
+            return nil
         }
         return appendRoom(statistics, group, wish, to: &text)
     }
@@ -170,14 +183,17 @@ extension Allocator {
     }
 
     private func appendChunks(_ flags: BlockGroupFlags, to text: inout TextBuffer) {
-        guard allocatesChunks else {
-            text.append("no chunk can be allocated here\n")
-            return
-        }
         switch hasRoomForChunk(flags: flags) {
-        case .some(true): text.append("a device has a hole for a chunk\n")
-        case .some(false): text.append("no device has a hole for a chunk\n")
-        case .none: text.append("a chunk would be asked for\n")
+        case .some(true) where allocatesChunks:
+            text.append("a device has a hole for a chunk\n")
+        case .some(true):
+            text.append("the devices have holes for a chunk, but none can be allocated here\n")
+        case .some(false):
+            text.append("no device has a hole for a chunk\n")
+        case .none where allocatesChunks:
+            text.append("a chunk would be asked for\n")
+        case .none:
+            text.append("no chunk can be allocated here\n")
         }
     }
 }
