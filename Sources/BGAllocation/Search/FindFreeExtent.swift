@@ -18,7 +18,8 @@ internal import CShim
 /// Slack that a search asks for once its hint has failed: empty_cluster of the seed.
 private let emptyClusterBytes: UInt64 = 2 << 20
 
-/// How often one search may ask for a chunk: one that came may be lost to others, or not serve.
+/// How often one search may ask for a chunk that then does not serve it. One that was long enough and
+/// went to others does not count: they got on, and searchRoundsMax bounds that, too.
 private let chunksAskedMax = 8
 /// The same with a `searchEnd`, which a new chunk is likely to lie behind.
 private let boundedChunksAskedMax = 1
@@ -61,6 +62,8 @@ extension Allocator {
             }
             if asked == askedMax { break }
             var claimed = false
+            let askedBefore = asked
+            let groupsBefore = allocatesChunks ? groupCount(longEnoughFor: wish) : 0
             let chunk = allocateChunk(
                 flags: wish.flags,
                 sectors: wish.sectors,
@@ -70,6 +73,11 @@ extension Allocator {
                 claimed = searchGroups(wish, 0, sector: &sector, cacheError: &cacheError)
             }
             if claimed { return 0 }
+            if chunk == 0, asked > askedBefore, wish.end == UInt64.max,
+                groupCount(longEnoughFor: wish) > groupsBefore
+            {
+                asked = askedBefore
+            }
             if chunk != 0 && emptySectors == 0 && !allocatesChunks { break }
             emptySectors = 0
             if chunk != 0 {
@@ -80,6 +88,23 @@ extension Allocator {
             }
         }
         return cacheError != 0 ? cacheError : -bgs_enospc
+    }
+
+    /// Groups that could serve the wish if they were empty.
+    private func groupCount(longEnoughFor wish: Wish) -> Int {
+        var count = 0
+        var logical: UInt64 = 0
+        // Ends: every group begins above the one before.
+        while let group = reference(endingAbove: logical) {
+            defer { group.put() }
+            logical = group.logical + group.length
+            if bgs_flags_match(group.flags.rawValue, wish.flags), !group.isReadOnly,
+                group.length >= UInt64(wish.sectors) << UInt64(sectorShift)
+            {
+                count += 1
+            }
+        }
+        return count
     }
 
     /// Step 1: the hint's own group, at the hint itself. What passes the hint's byte is refused.
