@@ -142,7 +142,8 @@ tsan: setup ## Tests under ThreadSanitizer (FILTER=, SKIP=: regexes).
 
 # XCTest's own leaks would fail the run, so only Swift Testing is loaded.
 asan: setup ## Tests under AddressSanitizer (FILTER=, SKIP=: regexes).
-	$(SWIFT) test --sanitize=address --disable-xctest --scratch-path .build-asan $(TEST_FLAGS)
+	LSAN_OPTIONS=suppressions=$(CURDIR)/.ci/lsan.supp:print_suppressions=0 \
+		$(SWIFT) test --sanitize=address --disable-xctest --scratch-path .build-asan $(TEST_FLAGS)
 
 # ---- the C library ------------------------------------------------------------------------------
 
