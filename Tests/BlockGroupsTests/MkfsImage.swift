@@ -141,8 +141,21 @@ final class MkfsImage {
         do {
             try body(point)
         } catch {
-            _ = try? run("umount", [point])
+            try? unmount(point)
             throw error
+        }
+        try unmount(point)
+    }
+
+    /// A process that another test is just starting may hold the mount for a moment: ask again.
+    private func unmount(_ point: String) throws {
+        for _ in 0..<50 {
+            do {
+                try run("umount", [point])
+                return
+            } catch let failure as ToolFailure where failure.description.contains("busy") {
+                usleep(200_000)
+            }
         }
         try run("umount", [point])
     }
