@@ -191,10 +191,6 @@ bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, uns
 bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
 			 uint32_t *start_out, uint32_t *run_out);
 
-/* bgs_index_add(), with the run that the range is part of now. */
-int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uint32_t *run_out,
-			 uint32_t *run_len_out);
-
 /**
  * bgs_index_claim_from() - take @len sectors at the lowest fitting address at or above @from.
  * @end:	the claim must end at or below it; clipped to the group.

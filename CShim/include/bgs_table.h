@@ -18,6 +18,7 @@
 #ifndef BGS_TABLE_H
 #define BGS_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -103,6 +104,9 @@ static inline struct bgs_group *bgs_table_find(const struct bgs_table *table, ui
 	}
 	return bgs_table_find_slow(table, logical);
 }
+
+/* Whether a group has some of [logical, end). BGS_MUTEX_GROUPS held. */
+bool bgs_table_overlaps(const struct bgs_table *table, uint64_t logical, uint64_t end);
 
 /*
  * Add or remove one group. *table is published anew where needed; *retired_out is

@@ -135,13 +135,6 @@ static struct bgs_group *make_group(struct bgs_allocator *allocator, uint64_t lo
 	return group;
 }
 
-static bool overlaps(const struct bgs_table *table, uint64_t logical, uint64_t end)
-{
-	uint32_t position = bgs_table_position(table, logical);
-
-	return position < table->count && table->entries[position].logical < end;
-}
-
 int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, uint64_t length,
 			    uint64_t flags, bool cached, bool read_only, uint64_t super_bytes,
 			    struct bgs_group **group_out)
@@ -156,7 +149,7 @@ int bgs_allocator_add_group(struct bgs_allocator *allocator, uint64_t logical, u
 	group->claimable = cached && !read_only;
 	group->super_bytes = super_bytes;
 	bgs_mutex_lock(&allocator->groups_mutex);
-	if (overlaps(allocator->table, logical, logical + length)) {
+	if (bgs_table_overlaps(allocator->table, logical, logical + length)) {
 		ret = -EEXIST;
 		goto out;
 	}

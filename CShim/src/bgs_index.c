@@ -176,14 +176,6 @@ bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsi
 	return len && bgs_index_call_claim(ix, len, need, class_limit, start_out, run_out);
 }
 
-int bgs_index_add_merged(struct bgs_index *ix, uint32_t start, uint32_t len, uint32_t *run_out,
-			 uint32_t *run_len_out)
-{
-	if (!range_ok(ix, start, len))
-		return -EINVAL;
-	return bgs_index_call_add(ix, start, len, run_out, run_len_out);
-}
-
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
 			  uint32_t need, uint64_t align, uint64_t phase, uint32_t *start_out)
 {

@@ -42,7 +42,7 @@ static inline bool bgs_index_call_claim(struct bgs_index *ix, uint32_t len, uint
 	return true;
 }
 
-/* bgs_index_add_merged() of a range that lies inside the group. */
+/* bgs_index_add() of a range inside the group, with the run that it is part of then. */
 static inline int bgs_index_call_add(struct bgs_index *ix, uint32_t start, uint32_t len,
 				     uint32_t *run_out, uint32_t *run_len_out)
 {

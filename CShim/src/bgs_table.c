@@ -83,6 +83,13 @@ static struct bgs_table *make_version(const struct bgs_table_entry *entries, uin
 	return table;
 }
 
+bool bgs_table_overlaps(const struct bgs_table *table, uint64_t logical, uint64_t end)
+{
+	uint32_t position = bgs_table_position(table, logical);
+
+	return position < table->count && table->entries[position].logical < end;
+}
+
 int bgs_table_add(struct bgs_table **slot, uint64_t logical, uint64_t end, struct bgs_group *group,
 		  struct bgs_table **retired_out)
 {
@@ -92,7 +99,7 @@ int bgs_table_add(struct bgs_table **slot, uint64_t logical, uint64_t end, struc
 	uint32_t position = bgs_table_position(table, logical);
 
 	*retired_out = NULL;
-	if (position < table->count && table->entries[position].logical < end)
+	if (bgs_table_overlaps(table, logical, end))
 		return -EEXIST;
 
 	if (position == table->count && table->count > 0 && table->count < table->capacity) {

@@ -22,17 +22,7 @@ struct FreeSpace: ParsableCommand {
         let image = try Image(options, source: source.source)
         image.learn()
         try image.requireAll()
-        if options.json { try writeJSON(image) } else { try writeText(image) }
-    }
-
-    private func writeJSON(_ image: Image) throws {
-        var json = JSONWriter()
-        json.object { json in
-            json.list("block_groups") { json in
-                for group in image.groups { write(group, to: &json) }
-            }
-        }
-        try json.end()
+        if options.json { try image.writeGroups(write) } else { try writeText(image) }
     }
 
     private func write(_ group: ImageGroup, to json: inout JSONWriter) {

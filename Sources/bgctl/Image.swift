@@ -172,3 +172,16 @@ func describe(_ error: FilesystemError, paths: [String]) -> String {
     let plain = message.hasSuffix(suffix) ? String(message.dropLast(suffix.count)) : message
     return prefix + plain + ": " + errorText(number)
 }
+
+extension Image {
+    /// Prints `{"block_groups": […]}` with what `write` says of each group.
+    func writeGroups(_ write: (ImageGroup, inout JSONWriter) -> Void) throws {
+        var json = JSONWriter()
+        json.object { json in
+            json.list("block_groups") { json in
+                for group in groups { write(group, &json) }
+            }
+        }
+        try json.end()
+    }
+}

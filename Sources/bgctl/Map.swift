@@ -39,7 +39,7 @@ struct Map: ParsableCommand {
             if !options.json { say("wrote \(output)") }
         }
         if options.json {
-            try writeJSON(image)
+            try image.writeGroups(write)
         } else if output == nil {
             var out = Output()
             TerminalMap(image, width: Terminal.width, style: Style(isOn: Terminal.hasColour))
@@ -47,16 +47,6 @@ struct Map: ParsableCommand {
             try out.flush()
         }
         try image.failIfIncomplete()
-    }
-
-    private func writeJSON(_ image: Image) throws {
-        var json = JSONWriter()
-        json.object { json in
-            json.list("block_groups") { json in
-                for group in image.groups { write(group, to: &json) }
-            }
-        }
-        try json.end()
     }
 
     private func write(_ group: ImageGroup, to json: inout JSONWriter) {
