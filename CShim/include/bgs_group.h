@@ -114,6 +114,11 @@ struct bgs_wish {
 int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /* 0 or -ENOENT. */
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/*
+ * Claimed sectors now belong to somebody who will say bgs_group_add() when they are
+ * free again: they no longer count as claimed. 0, or -EINVAL: more than is claimed.
+ */
+int bgs_group_own(struct bgs_group *group, uint64_t sectors);
 /* 0, -EEXIST, or -EINVAL: more than is claimed. */
 int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /* find_space_for_alloc: 0, -ENOSPC, -EROFS, or -EAGAIN: not cached. */

@@ -25,12 +25,18 @@ extern "C" {
 
 enum bgs_lock_class {
 	/* Edge named by the function that takes the next lock while holding this one. */
-	BGS_MUTEX_GROUPS = 1, /* bgs_allocator_add_group(), _remove_group() -> free space  */
-	BGS_MUTEX_STATE, /* caching and chunk states: bgs_group_finish_caching() -> free space */
-	BGS_MUTEX_CLUSTER_REFILL, /* bgs_cluster_refill()                -> free space       */
-	BGS_SPIN_MAGAZINE,	  /* bgs_magazine_open()                 -> free space       */
-	BGS_SPIN_FREE_SPACE,	  /* bgs_group_give_back(), recall       -> cluster          */
-	BGS_SPIN_CLUSTER,	  /* innermost                                               */
+	BGS_MUTEX_FILE = 1,   /* one open inode: File.write()             -> commit, tree     */
+	BGS_MUTEX_COMMIT,     /* TreeStore.commit()                       -> tree, roots      */
+	BGS_MUTEX_TREE,	      /* TreeStore.change(): claims tree blocks   -> all that follow  */
+	BGS_RWLOCK_ROOTS,     /* caching a group by the committed trees   -> free space, map  */
+	BGS_MUTEX_CHUNKS,     /* the chunk hook: adds a group, maps it    -> map, groups      */
+	BGS_RWLOCK_MAP,	      /* logical to physical; innermost of the devices                */
+	BGS_MUTEX_GROUPS,     /* bgs_allocator_add_group(), _remove_group() -> free space     */
+	BGS_MUTEX_STATE,      /* caching and chunk states: bgs_group_finish_caching() -> free space */
+	BGS_MUTEX_CLUSTER_REFILL, /* bgs_cluster_refill()                 -> free space       */
+	BGS_SPIN_MAGAZINE,    /* bgs_magazine_open()                      -> free space       */
+	BGS_SPIN_FREE_SPACE,  /* bgs_group_give_back(), recall            -> cluster          */
+	BGS_SPIN_CLUSTER,     /* innermost                                                    */
 };
 
 /* Guards nothing by itself; whoever embeds it says what it guards. */
@@ -50,22 +56,29 @@ struct bgs_mutex {
 	uint32_t lock_class;
 };
 
+/* Many readers or one writer; a reader must not take it again. */
+struct bgs_rwlock {
+	pthread_rwlock_t rwlock;
+	uint32_t lock_class;
+};
+
 void bgs_spin_lock_slow(struct bgs_spin *lock);
 /* Check and record in BGS_CHECK_LOCKS builds; see bgs_lock.c. */
 void bgs_lock_check_take(uint32_t lock_class);
 void bgs_lock_check_drop(uint32_t lock_class);
-/* Abort unless the calling thread holds (or holds no) lock of this class; checked builds only. */
+/* Abort unless the calling thread holds a lock of this class; checked builds only. */
 void bgs_lock_check_held(uint32_t lock_class);
-void bgs_lock_check_none(void);
+/* Abort if it holds a lock of this class or above. */
+void bgs_lock_check_below(uint32_t lock_class);
 /* Abort if the calling thread holds a spin lock: before a system call. */
 void bgs_lock_check_no_spin(void);
 
 #ifdef BGS_CHECK_LOCKS
 #define BGS_ASSERT_HELD(lock) bgs_lock_check_held((lock)->lock_class)
-#define BGS_ASSERT_NO_LOCKS() bgs_lock_check_none()
+#define BGS_ASSERT_LOCKS_BELOW(lock_class) bgs_lock_check_below(lock_class)
 #else
 #define BGS_ASSERT_HELD(lock) ((void)(lock))
-#define BGS_ASSERT_NO_LOCKS() ((void)0)
+#define BGS_ASSERT_LOCKS_BELOW(lock_class) ((void)(lock_class))
 #endif
 
 static inline void bgs_spin_init(struct bgs_spin *lock, enum bgs_lock_class lock_class)
@@ -112,6 +125,13 @@ void bgs_mutex_lock(struct bgs_mutex *mutex);
 void bgs_mutex_unlock(struct bgs_mutex *mutex);
 /* Waits on condition with mutex given up meanwhile, as pthread_cond_wait(). */
 void bgs_mutex_wait(struct bgs_mutex *mutex, pthread_cond_t *condition);
+
+int bgs_rwlock_init(struct bgs_rwlock *lock, enum bgs_lock_class lock_class);
+void bgs_rwlock_destroy(struct bgs_rwlock *lock);
+void bgs_rwlock_read_lock(struct bgs_rwlock *lock);
+void bgs_rwlock_write_lock(struct bgs_rwlock *lock);
+/* Ends either. */
+void bgs_rwlock_unlock(struct bgs_rwlock *lock);
 
 #ifdef __cplusplus
 }

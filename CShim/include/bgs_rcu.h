@@ -5,7 +5,8 @@
  * urcu-bp registers a thread at its first read section, so a caller of the
  * library need not know. A read section is short and takes no mutex; no pointer
  * found in it outlives it without a reference. bgs_rcu_synchronize() is called
- * with no lock held.
+ * with no lock of the allocator held (of the layers above: they may be, no read
+ * section waits for them).
  */
 #ifndef BGS_RCU_H
 #define BGS_RCU_H

@@ -256,6 +256,20 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 	return -EAGAIN;
 }
 
+int bgs_group_own(struct bgs_group *group, uint64_t sectors)
+{
+	struct group_snapshot before;
+	int ret = -EINVAL;
+
+	group_lock(group, &before);
+	if (sectors <= group->added_sectors - group->index.free_sectors - lent_sectors(group)) {
+		group->added_sectors -= (uint32_t)sectors;
+		ret = 0;
+	}
+	group_unlock(group, &before);
+	return ret;
+}
+
 int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
 	struct group_snapshot before;

@@ -105,10 +105,13 @@ void bgs_lock_check_held(uint32_t lock_class)
 	order_violation("not holding", lock_class);
 }
 
-void bgs_lock_check_none(void)
+void bgs_lock_check_below(uint32_t lock_class)
 {
-	if (held_count)
-		order_violation("calling out", 0);
+	unsigned i;
+
+	for (i = 0; i < held_count; i++)
+		if (held[i] >= lock_class)
+			order_violation("waiting for others below", lock_class);
 }
 
 void bgs_lock_check_no_spin(void)
@@ -150,4 +153,39 @@ void bgs_mutex_unlock(struct bgs_mutex *mutex)
 void bgs_mutex_wait(struct bgs_mutex *mutex, pthread_cond_t *condition)
 {
 	pthread_cond_wait(condition, &mutex->mutex);
+}
+
+int bgs_rwlock_init(struct bgs_rwlock *lock, enum bgs_lock_class lock_class)
+{
+	lock->lock_class = (uint32_t)lock_class;
+	return -pthread_rwlock_init(&lock->rwlock, NULL);
+}
+
+void bgs_rwlock_destroy(struct bgs_rwlock *lock)
+{
+	pthread_rwlock_destroy(&lock->rwlock);
+}
+
+void bgs_rwlock_read_lock(struct bgs_rwlock *lock)
+{
+#ifdef BGS_CHECK_LOCKS
+	bgs_lock_check_take(lock->lock_class);
+#endif
+	pthread_rwlock_rdlock(&lock->rwlock);
+}
+
+void bgs_rwlock_write_lock(struct bgs_rwlock *lock)
+{
+#ifdef BGS_CHECK_LOCKS
+	bgs_lock_check_take(lock->lock_class);
+#endif
+	pthread_rwlock_wrlock(&lock->rwlock);
+}
+
+void bgs_rwlock_unlock(struct bgs_rwlock *lock)
+{
+	pthread_rwlock_unlock(&lock->rwlock);
+#ifdef BGS_CHECK_LOCKS
+	bgs_lock_check_drop(lock->lock_class);
+#endif
 }

@@ -286,6 +286,17 @@ public final class Allocator: @unchecked Sendable {
         try check(giveBack(extent.logical, extent.length))
     }
 
+    /// Ends a claim whose range a tree now owns: it no longer counts as claimed, and comes back
+    /// with `BlockGroup.addFreeSpace`.
+    ///
+    /// - Throws: `.notFound` for an address in no group, `.invalidArgument` for more than is claimed
+    ///   there.
+    package func own(_ extent: Extent) throws(AllocationError) {
+        guard let group = reference(at: extent.logical) else { throw AllocationError(.notFound) }
+        defer { group.put() }
+        try unsafe check(bgs_group_own(group.pointer, extent.length >> UInt64(sectorShift)))
+    }
+
     /// - Returns: 0 or a negative errno.
     @usableFromInline
     package func giveBack(_ logical: UInt64, _ length: UInt64) -> CInt {

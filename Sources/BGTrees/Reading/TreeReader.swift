@@ -7,8 +7,9 @@
 
 package import BGDiskFormat
 
-package final class TreeReader {
+package final class TreeReader: TreeBlockProvider {
     package let source: any TreeBlockSource
+    package var geometry: TreeGeometry { source.geometry }
     private var cache: BlockCache
 
     /// - Parameter cacheBlocks: blocks to remember, a power of two.

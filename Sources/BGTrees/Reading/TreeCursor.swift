@@ -39,16 +39,16 @@ package struct TreeCursor {
         let upperBound: Key?
     }
 
-    private let reader: TreeReader
+    private let blocks: any TreeBlockProvider
     private let root: TreeRoot
     /// From the root down; the last step is a leaf while the cursor stands on an item.
     private var path: [Step] = []
     private var blocksLeft: Int
 
-    package init(_ reader: TreeReader, _ root: TreeRoot) {
-        self.reader = reader
+    package init(_ blocks: any TreeBlockProvider, _ root: TreeRoot) {
+        self.blocks = blocks
         self.root = root
-        blocksLeft = reader.source.geometry.blocksMax
+        blocksLeft = blocks.geometry.blocksMax
         path.reserveCapacity(TreeBlock.Layout.levelsMax)
     }
 
@@ -69,11 +69,11 @@ package struct TreeCursor {
     /// Moves to the first item whose key is `key` or above.
     ///
     /// - Returns: false when the tree has none; the cursor then stands nowhere.
-    /// - Complexity: one block a level, mostly from the reader's cache
+    /// - Complexity: one block a level, mostly from the provider's cache
     package mutating func seek(_ key: Key) throws(FilesystemError) -> Bool {
         path.removeAll(keepingCapacity: true)
-        blocksLeft = reader.source.geometry.blocksMax
-        var block = try reader.block(.root(of: root))
+        blocksLeft = blocks.geometry.blocksMax
+        var block = try blocks.block(.root(of: root))
         var upperBound: Key?
         while !block.isLeaf {
             // The child that may hold `key` is the last one that starts at or below it.
@@ -130,7 +130,7 @@ package struct TreeCursor {
         let parent = step.block
         let isLast = step.slot + 1 == parent.itemCount
         let upperBound = isLast ? step.upperBound : parent.key(step.slot + 1)
-        let block = try reader.block(
+        let block = try blocks.block(
             BlockExpectation(
                 logical: parent.childLogical(step.slot),
                 level: parent.level - 1,
