@@ -33,6 +33,11 @@ struct BlockPool {
 
     func dirtyBlock(_ logical: UInt64) -> TreeBlock? { dirty[logical] }
 
+    /// Whether a block that is not on the device yet has this address.
+    func isInUse(_ logical: UInt64) -> Bool {
+        dirty[logical] != nil || frozen[logical] != nil
+    }
+
     subscript(logical: UInt64) -> TreeBlock? {
         dirty[logical] ?? frozen[logical] ?? clean[logical]
     }

@@ -227,7 +227,8 @@ extension TreeState {
             // One with the same hash that came before may be gone, and leave a gap.
             let high = Key(record.logical, reference.keyType, .max)
             try trees.extent.tree.forEach(from: low, through: high) {
-                key, data throws(FilesystemError) in
+                key,
+                data throws(FilesystemError) in
                 let bytes = data.array(0..<data.byteCount)
                 guard let count = try keyedCount(bytes, reference, of: record) else { return true }
                 found = (key, count)

@@ -37,6 +37,16 @@ extension TreeState {
         )
     }
 
+    /// A balance that was interrupted leaves relocation trees, whose blocks carry references of a kind
+    /// that only relocation keeps right.
+    func refuseRelocation() throws(FilesystemError) {
+        let relocationTree = UInt64(bitPattern: -8)
+        let found = try trees.root.first(atOrAbove: Key(relocationTree, .rootItem, 0))
+        guard found?.key.objectid != relocationTree || found?.key.type != .rootItem else {
+            throw FilesystemError(.unsupported, "tree", "a balance was interrupted")
+        }
+    }
+
     /// The tree that the root tree names so, opened at most once.
     func openTree(
         _ treeID: UInt64,

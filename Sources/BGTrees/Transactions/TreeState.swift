@@ -156,8 +156,17 @@ final class TreeState: TreeSpace {
         hint: UInt64
     ) throws(FilesystemError) -> TreeBlock {
         let logical = try claim(for: tree, hint: hint)
-        let bytes = [UInt8](repeating: 0, count: geometry.nodeSize)
-        return adopt(bytes, at: logical, level: level, of: tree)
+        return adopt(
+            TreeBlock(
+                empty: logical,
+                level: level,
+                owner: tree.treeID,
+                generation: generation,
+                geometry: geometry,
+                chunkTreeUUID: chunkTreeUUID
+            ),
+            of: tree
+        )
     }
 
     func blockForChange(
@@ -180,7 +189,10 @@ final class TreeState: TreeSpace {
         let sharing = try sharing(of: block, in: tree)
         try prepareToFree(block.logical, nodeBytes)
         let logical = try claim(for: tree, hint: 0)
-        let copy = adopt(block.bytes, at: logical, level: block.level, of: tree)
+        let copy = adopt(
+            TreeBlock(copying: block, to: logical, owner: tree.treeID, generation: generation),
+            of: tree
+        )
         recordCopy(of: block, in: tree, sharing)
         return copy
     }
@@ -209,33 +221,29 @@ final class TreeState: TreeSpace {
             hint: hint != 0 ? hint : type == .system ? 0 : nextHint
         )
         precondition(logical.isAligned(to: superBlock.sectorSize))
+        guard delayed[logical] == nil, !pool.isInUse(logical) else {
+            // Only a tree that uses blocks that no extent item records makes them look free.
+            let error = FilesystemError(
+                .corrupt,
+                "tree block",
+                "in use, but not recorded",
+                root: tree.treeID,
+                logical: logical
+            )
+            fail(error)
+            throw error
+        }
         if type == .metadata { nextHint = logical + nodeBytes }
         return logical
     }
 
-    /// Makes a dirty block of `bytes` at a claimed address, referenced by its tree.
-    private func adopt(
-        _ bytes: [UInt8],
-        at logical: UInt64,
-        level: UInt8,
-        of tree: Tree
-    ) -> TreeBlock {
-        var bytes = bytes
-        var span = bytes.mutableSpan
-        var raw = unsafe span.mutableBytes
-        raw.store(superBlock.metadataUUID, at: 32)
-        raw.store(logical, at: 48)
-        raw.store(NodeHeader.flagWritten | NodeHeader.mixedBackrefRevision << 56, at: 56)
-        raw.store(chunkTreeUUID, at: 64)
-        raw.store(generation, at: 80)
-        raw.store(tree.treeID, at: 88)
-        raw.store(level, at: 100)
-        let block = TreeBlock(logical: logical, bytes: bytes)
+    /// Makes a block at a claimed address dirty, and referenced by its tree.
+    private func adopt(_ block: TreeBlock, of tree: Tree) -> TreeBlock {
         pool.insertDirty(block)
         delayed.insertNew(
-            logical: logical,
+            logical: block.logical,
             length: nodeBytes,
-            level: level,
+            level: block.level,
             .treeBlock(root: tree.treeID)
         )
         if let open = openTrees[tree.treeID] {
