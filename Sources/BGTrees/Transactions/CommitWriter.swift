@@ -56,7 +56,7 @@ struct CommitWriter {
         buffer += block.bytes
         var span = buffer.mutableSpan
         var all = unsafe span.mutableBytes
-        var raw = all.extracting(start..<start + block.bytes.count)
+        var raw = all._mutatingExtracting(start..<start + block.bytes.count)
         for offset in block.unusedRange { raw.store(UInt8(0), at: offset) }
         checksumType.seal(block: &raw)
     }

@@ -9,10 +9,8 @@ import BGDiskFormat
 extension TreeState {
     func recordExtent(_ reference: DataReference) throws(FilesystemError) {
         checkAligned(reference)
-        let isFree =
-            try delayed[reference.logical] == nil
-            && !isRecorded(reference.logical, reference.length)
-        guard isFree else {
+        let isRecorded = try isRecorded(reference.logical, reference.length)
+        guard delayed[reference.logical] == nil, !isRecorded else {
             throw FilesystemError(
                 .exists,
                 "extent",

@@ -107,7 +107,7 @@ extension TreeState {
             // A file system may have got skinny items late, and kept its older ones.
             found = try record(Key(logical, .metadataItem, UInt64(level)))
         }
-        found = try found ?? record(Key(logical, .extentItem, length))
+        if found == nil { found = try record(Key(logical, .extentItem, length)) }
         guard let found, found.level == level else {
             throw FilesystemError(
                 .corrupt,

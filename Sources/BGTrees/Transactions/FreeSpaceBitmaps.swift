@@ -53,8 +53,10 @@ extension TreeState {
         _ length: UInt64
     ) throws(FilesystemError) -> (before: Bool, after: Bool) {
         let end = logical + length
-        let before = try logical > info.logical && isFree(info, logical - sectorBytes)
-        let after = try end < info.logical + info.length && isFree(info, end)
+        var before = false
+        var after = false
+        if logical > info.logical { before = try isFree(info, logical - sectorBytes) }
+        if end < info.logical + info.length { after = try isFree(info, end) }
         return (before, after)
     }
 

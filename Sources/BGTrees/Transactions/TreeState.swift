@@ -12,7 +12,7 @@
 // Not here: the mutex and the order of commits (TreeStore.swift).
 //===-------------------------------------------------------------------------------------------===//
 
-package import BGDiskFormat
+import BGDiskFormat
 
 /// A tree with its root item.
 final class OpenTree {

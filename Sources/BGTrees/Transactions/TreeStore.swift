@@ -11,7 +11,7 @@
 // Locks: the commit mutex guards `committedGeneration`, the tree mutex `state`.
 //===-------------------------------------------------------------------------------------------===//
 
-package import BGDevices
+import BGDevices
 package import BGDiskFormat
 
 /// One reference of a file to a data extent.
