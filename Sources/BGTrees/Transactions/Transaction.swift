@@ -14,6 +14,9 @@ package final class Transaction {
     /// Stamped on everything that changes now.
     package var generation: UInt64 { state.generation }
 
+    /// The blocks of all trees as they are now, for walks with a cursor.
+    package var store: any TreeBlockProvider { state }
+
     /// Of the last commit that was begun.
     package var superBlock: SuperBlock { state.superBlock }
 

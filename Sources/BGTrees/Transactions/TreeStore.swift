@@ -37,7 +37,7 @@ package struct DataReference: Hashable, Sendable {
 package final class TreeStore: @unchecked Sendable {
     private let treeMutex = Mutex(.tree)
     private let commitMutex = Mutex(.commit)
-    private let state: TreeState
+    let state: TreeState
     private let host: any TransactionHost
     private let checksumType: ChecksumType
     /// The last commit that is durable.
