@@ -394,6 +394,18 @@ void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *number
 	group_unlock_trim(group, &before);
 }
 
+uint64_t bgs_group_free_sectors(struct bgs_group *group)
+{
+	uint64_t sectors;
+
+	bgs_spin_lock(&group->lock);
+	sectors = group->index.free_sectors;
+	if (group->lends)
+		sectors += lent_sectors(group);
+	bgs_spin_unlock(&group->lock);
+	return sectors;
+}
+
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {
