@@ -100,6 +100,12 @@ package struct GroupReference {
     /// Free bytes of a cached group, found without calling back what is lent.
     package var freeBytes: UInt64 { unsafe bgs_group_free_sectors(pointer) << sectorShift }
 
+    /// Whether any of a range is free in this group; the range is whole sectors inside it.
+    package func hasFree(_ logical: UInt64, _ length: UInt64) -> Bool {
+        guard let range = sectors(logical, length) else { return false }
+        return unsafe bgs_group_has_free(pointer, range.first, range.count)
+    }
+
     /// The first free run that ends above an address, whole; nil when there is none.
     package func nextFree(endingAbove logical: UInt64) -> (logical: UInt64, length: UInt64)? {
         var sector: UInt64 = 0
