@@ -100,6 +100,9 @@ package struct GroupReference {
     /// Free bytes of a cached group, found without calling back what is lent.
     package var freeBytes: UInt64 { unsafe bgs_group_free_sectors(pointer) << sectorShift }
 
+    /// Claimed and not yet given back or owned.
+    package var claimedBytes: UInt64 { statistics.claimedBytes }
+
     /// Whether any of a range is free in this group; the range is whole sectors inside it.
     package func hasFree(_ logical: UInt64, _ length: UInt64) -> Bool {
         guard let range = sectors(logical, length) else { return false }
