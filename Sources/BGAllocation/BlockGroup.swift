@@ -123,7 +123,9 @@ package struct GroupReference {
     /// What kept the group from being cached: 0 or a negative errno.
     package var cacheError: CInt { unsafe bgs_group_cache_error(pointer) }
 
-    package var isCached: Bool { unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue }
+    package var isCached: Bool {
+        unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue
+    }
 }
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.

@@ -9,7 +9,9 @@
 //===-------------------------------------------------------------------------------------------===//
 
 public import BGAllocation
+import BGDevices
 public import BGDiskFormat
+import BGTrees
 
 /// Bytes that one step of reading back handles.
 private let pieceBytes: UInt64 = 1 << 20
@@ -84,7 +86,7 @@ extension Filesystem {
         try checkClaimed(sectors)
         host.sums.forget(logical: sectors.logical, length: sectors.length)
         try unsafe reader.volume.write(logical: logical, from: buffer)
-        rememberSums(logical, buffer)
+        unsafe rememberSums(logical, buffer)
     }
 
     /// Keeps the checksums of the whole sectors among the bytes.

@@ -106,7 +106,7 @@ extension Filesystem {
                 if failure != nil { try unsafe reader.volume.read(logical: at, into: bytes) }
                 continue
             }
-            if !looksAtAll, matches(unsafe UnsafeRawBufferPointer(bytes), sum) { continue }
+            if !looksAtAll, unsafe matches(UnsafeRawBufferPointer(bytes), sum) { continue }
             try unsafe readSector(at, sum, bytes)
         }
     }
@@ -139,7 +139,7 @@ extension Filesystem {
                 if error.code != .missingDevice { bad.append(mirror) }
                 continue
             }
-            if matches(unsafe UnsafeRawBufferPointer(copy), sum) {
+            if unsafe matches(UnsafeRawBufferPointer(copy), sum) {
                 if !isFound { unsafe buffer.copyMemory(from: UnsafeRawBufferPointer(copy)) }
                 isFound = true
             } else {

@@ -2,7 +2,9 @@
 // Facts for callers: sizes, groups and what they hold, counters of what was put right.
 //===-------------------------------------------------------------------------------------------===//
 
+import BGDevices
 public import BGDiskFormat
+import BGTrees
 
 extension Filesystem {
     /// What reading and writing have met since the file system was opened.

@@ -106,7 +106,13 @@ package final class FilesystemHost: TransactionHost, @unchecked Sendable {
         do throws(FilesystemError) {
             try blocks.readBlock(logical: logical, mirror: badMirrors, into: &bytes)
             for mirror in 0..<badMirrors {
-                try volume.writeCopy(logical: logical, mirror: mirror + 1, unsafe bytes.span.bytes)
+                try unsafe bytes.span.bytes.withUnsafeBytes { copy throws(FilesystemError) in
+                    try unsafe volume.writeCopy(
+                        logical: logical,
+                        mirror: mirror + 1,
+                        from: copy
+                    )
+                }
                 sums.noteRepair()
             }
         } catch {

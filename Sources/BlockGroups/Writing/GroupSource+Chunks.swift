@@ -13,6 +13,7 @@
 package import BGAllocation
 import BGDevices
 import BGDiskFormat
+import BGTrees
 
 extension GroupSource {
     // MARK: BlockGroupSource

@@ -9,6 +9,7 @@
 import BGAllocation
 import BGDevices
 import BGDiskFormat
+import BGTrees
 
 extension GroupSource {
     /// Takes an empty group away.
@@ -74,7 +75,8 @@ extension GroupSource {
         var found: [UInt64] = []
         for (logical, entry) in entries {
             let flags = entry.record.flags
-            guard flags.type != type, !flags.contains(.system), kept[flags.rawValue, default: 0] > 1,
+            guard flags.type != type, !flags.contains(.system),
+                kept[flags.rawValue, default: 0] > 1,
                 let group = allocator.group(at: logical), isEmpty(group)
             else { continue }
             kept[flags.rawValue, default: 0] -= 1

@@ -17,7 +17,7 @@
 package import BGAllocation
 package import BGDevices
 package import BGDiskFormat
-package import BGTrees
+import BGTrees
 
 package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     struct Entry {
