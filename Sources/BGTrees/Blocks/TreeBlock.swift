@@ -46,6 +46,7 @@ package final class TreeBlock {
     package var owner: UInt64 { bytes.u64(at: 88) }
     package var generation: UInt64 { bytes.u64(at: 80) }
     package var chunkTreeUUID: FilesystemUUID { bytes.uuid(at: 64) }
+    package var flags: UInt64 { bytes.u64(at: 56) }
 
     /// Bytes behind the header: the room that items and their data share.
     package var dataSize: Int { bytes.count - Layout.headerSize }

@@ -116,7 +116,7 @@ extension TreeState {
     private func mayBeShared(_ block: TreeBlock, in tree: Tree) -> Bool {
         guard Self.isSubvolume(tree.treeID), let open = openTrees[tree.treeID] else { return false }
         return block.generation <= open.item.lastSnapshot
-            || block.bytes.u64(at: 56) & Self.flagRelocation != 0
+            || block.flags & Self.flagRelocation != 0
     }
 
     /// How many references a block has now, and whether what it points at is fully referenced.
