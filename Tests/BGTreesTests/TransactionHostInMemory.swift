@@ -216,6 +216,11 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
         return try claimLocked(.data, length, hint: 0)
     }
 
+    /// Claims a range that is known to be free.
+    func claimExactly(_ logical: UInt64, _ length: UInt64) {
+        move(logical, length, from: .free, to: .claimed)
+    }
+
     private func claimLocked(
         _ type: ChunkFlags,
         _ length: UInt64,
@@ -254,6 +259,7 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
             Issue.record("\(logical) lies in no group")
             return
         }
+        if new == .claimed { groups[index].isPrepared = true }
         #expect(new == .owned || groups[index].isPrepared, "\(logical) freed without notice")
         let first = Int((logical - groups[index].record.logical) / sectorBytes)
         for sector in first..<first + Int(length / sectorBytes) {
