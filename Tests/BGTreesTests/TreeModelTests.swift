@@ -374,6 +374,40 @@ private struct Player {
         #expect(tree.root.level == 0)
     }
 
+    /// Failures while nodes split and merge: whatever fails, the tree has exactly the items that
+    /// calls which returned put there.
+    @Test func failuresInAHighTreeLoseNothing() throws {
+        let space = MemorySpace(nodeSize: 4096)
+        let tree = try Tree(creating: 7, in: space)
+        var random = SeededRandom(state: testSeed)
+        let data = [UInt8](repeating: 3, count: tree.itemBytesMax / 2 + 1)
+        var held: Set<Key> = []
+        var failures = 0
+        for step in 0..<20_000 {
+            let key = Key(UInt64.random(in: 0..<8000, using: &random), plain, 0)
+            if step % 3 == 0 { space.callsUntilNoSpace = Int.random(in: 0..<5, using: &random) }
+            do throws(FilesystemError) {
+                if held.contains(key) && step > 12_000 {
+                    try tree.remove(key)
+                    held.remove(key)
+                } else if !held.contains(key) && (step < 12_000 || step % 4 == 0) {
+                    try tree.insert(key, data)
+                    held.insert(key)
+                }
+            } catch {
+                #expect(error.code == .noSpace, "BG_SEED=\(testSeed): \(error.message)")
+                failures += 1
+            }
+            space.callsUntilNoSpace = nil
+            if step % 25 == 0 { space.commit() }
+            if step % 2000 == 0 {
+                let items = try space.check(tree, allowSingleChildRoot: true).items
+                #expect(items.map(\.key) == held.sorted(), "BG_SEED=\(testSeed), step \(step)")
+            }
+        }
+        #expect(failures > 1000)
+    }
+
     @Test func removingTheLastItemFreesTheLeaf() throws {
         let space = MemorySpace(nodeSize: 4096)
         let tree = try Tree(creating: 7, in: space)
