@@ -25,6 +25,8 @@ public final class Filesystem: Sendable {
     public let allocator: Allocator
     package let reader: FilesystemReader
     private let origin: FreeSpaceSource
+    /// What the file calls remember; see Files/.
+    package let openFiles = OpenFiles()
 
     /// Opens a file system.
     ///
