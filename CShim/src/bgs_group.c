@@ -442,12 +442,10 @@ static bool lent_overlaps(struct bgs_group *group, uint64_t sector, uint64_t sec
 
 bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	uint32_t first = group_relative(group, sector);
-	uint32_t start, length;
 	bool found;
 
 	bgs_spin_lock(&group->lock);
-	found = bgs_index_next(&group->index, first, &start, &length) && start < first + sectors;
+	found = bgs_index_any_free(&group->index, group_relative(group, sector), (uint32_t)sectors);
 	if (!found && group->lends)
 		found = lent_overlaps(group, sector, sectors);
 	bgs_spin_unlock(&group->lock);

@@ -100,6 +100,9 @@ package struct GroupReference {
     /// Free bytes of a cached group, found without calling back what is lent.
     package var freeBytes: UInt64 { unsafe bgs_group_free_sectors(pointer) << sectorShift }
 
+    /// Claimed and not yet given back or owned.
+    package var claimedBytes: UInt64 { statistics.claimedBytes }
+
     /// Whether any of a range is free in this group; the range is whole sectors inside it.
     package func hasFree(_ logical: UInt64, _ length: UInt64) -> Bool {
         guard let range = sectors(logical, length) else { return false }
@@ -120,7 +123,9 @@ package struct GroupReference {
     /// What kept the group from being cached: 0 or a negative errno.
     package var cacheError: CInt { unsafe bgs_group_cache_error(pointer) }
 
-    package var isCached: Bool { unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue }
+    package var isCached: Bool {
+        unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue
+    }
 }
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.

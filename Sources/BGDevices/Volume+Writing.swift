@@ -136,7 +136,10 @@ extension Volume {
         while done < buffer.count {
             let from = logical + UInt64(done)
             let chunk = try mappedChunk(at: from)
-            let stop = min(buffer.count, done + Int(min(chunk.item.end - from, UInt64(Int.max / 2))))
+            let stop = min(
+                buffer.count,
+                done + Int(min(chunk.item.end - from, UInt64(Int.max / 2)))
+            )
             // All pieces of a chunk with one look-up.
             while done < stop {
                 let at = logical + UInt64(done)

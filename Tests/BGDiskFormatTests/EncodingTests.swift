@@ -9,7 +9,6 @@ import Testing
 private let uuid = FilesystemUUID(high: 0x0123_4567_89ab_cdef, low: 0xfedc_ba98_7654_3210)
 private let other = FilesystemUUID(high: 7, low: 9)
 
-
 private func chunk(_ profile: Profile, stripes: Int, at logical: UInt64 = 1 << 20) -> ChunkItem {
     ChunkItem(
         logical: logical,

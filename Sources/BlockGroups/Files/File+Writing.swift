@@ -9,6 +9,7 @@
 
 internal import BGAllocation
 public import BGDiskFormat
+internal import BGTrees
 
 extension File {
     /// The largest size that a file can have.
@@ -357,8 +358,17 @@ extension Filesystem {
         try claimData(length: length, lengthMin: sectorSize).commit()
     }
 
-    /// A claim whose recording failed. After a change that was aborted, nothing is claimed any more.
+    /// Ends a claim whose recording failed, unless it was recorded and only what came after failed.
     func giveBackFileData(_ extent: Extent) {
+        do throws(FilesystemError) {
+            let isRecorded = try readTrees { (transaction) throws(FilesystemError) in
+                try transaction.isRecorded(logical: extent.logical, length: extent.length)
+            }
+            guard !isRecorded else { return }
+        } catch {
+            // Nobody can tell any more whose the range is: it stays out of use.
+            return
+        }
         do throws(AllocationError) { try allocator.giveBack(extent) } catch {}
     }
 }
