@@ -58,6 +58,8 @@ package enum ObjectID {
     package static let orphans = UInt64(bitPattern: -5)
     package static let dataRelocationTree = UInt64(bitPattern: -9)
 
+    /// Object id of every EXTENT_CSUM in the checksum tree.
+    package static let extentChecksum = UInt64(bitPattern: -10)
     /// Object id of every DEV_ITEM in the chunk tree.
     package static let deviceItems: UInt64 = 1
     /// Object id of every CHUNK_ITEM in the chunk tree.
