@@ -130,7 +130,7 @@ struct FileImageTests {
             let inode = try tree.inode(number)
             #expect(inode.size == UInt64(expected.count) && inode.isRegular)
             var bytes: [UInt8] = []
-            if let inline = try tree.inlineData(of: number) {
+            if let inline = try tree.inlineData(of: number, size: inode.size) {
                 bytes = inline
             } else {
                 bytes = [UInt8](repeating: 0, count: (expected.count + 4095) / 4096 * 4096)
@@ -157,7 +157,7 @@ struct FileImageTests {
         }
         #expect(throws: FilesystemError.self) { try tree.resolve([[0x61], [0x62]]) }
         let link = try tree.resolve([[UInt8]("link".utf8)])
-        #expect(try tree.inlineData(of: link) == [UInt8]("deep/er/large".utf8))
+        #expect(try tree.inlineData(of: link, size: tree.inode(link).size) == [UInt8]("deep/er/large".utf8))
     }
 
     @Test func extentsAreFoundFromAnyOffset() throws {

@@ -19,7 +19,7 @@ extension File {
                 (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
                 let item = try files.inode(inode.number)
                 let mayBeInline = item.size <= UInt64(files.limits.sectorSize)
-                return (item, mayBeInline ? try files.inlineData(of: inode.number) : nil)
+                return (item, mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil)
             }
             try checkMayChange(item)
             if item.flags & InodeItem.flagAppend != 0, size < item.size {
@@ -135,7 +135,8 @@ extension File {
         try locked { () throws(FilesystemError) in
             let (item, inline) = try filesystem.readFiles {
                 (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
-                (try files.inode(inode.number), try files.inlineData(of: inode.number))
+                let item = try files.inode(inode.number)
+                return (item, try files.inlineData(of: inode.number, size: item.size))
             }
             try checkMayChange(item)
             let hasChecksums = item.flags & InodeItem.flagNoDataChecksums == 0

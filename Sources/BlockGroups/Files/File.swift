@@ -173,7 +173,7 @@ public final class File: @unchecked Sendable {
         let target = unsafe part(buffer, offset, range)
         if item.kind == .inline {
             let data = try filesystem.readFiles { (files) throws(FilesystemError) in
-                try files.inlineData(of: inode.number)
+                try files.inlineData(of: inode.number, size: extent.end)
             }
             guard let data, data.count >= range.upperBound else {
                 throw FilesystemError(.corrupt, "file extent", "inline data is gone")

@@ -273,15 +273,21 @@ package struct FileTree {
 
     /// The bytes of a file whose data is inline; nil: it is not, or is empty.
     ///
+    /// - Parameter size: the file's. An item may have bytes behind its end: mkfs.btrfs puts a zero behind
+    ///   the target of a symbolic link.
     /// - Throws: `.unsupported` where they are compressed.
-    package func inlineData(of inode: UInt64) throws(FilesystemError) -> [UInt8]? {
+    package func inlineData(
+        of inode: UInt64,
+        size: UInt64
+    ) throws(FilesystemError) -> [UInt8]? {
         let key = Key(inode, .extentData, 0)
         let limits = limits
         let found = try withItem(key) { (data) throws(FilesystemError) -> [UInt8]? in
             let item = try FileExtentItem(key: key, data, limits)
             guard item.kind == .inline else { return nil }
             try item.checkNotCompressed()
-            return data.bytes(FileExtentItem.headerBytes..<data.byteCount)
+            let count = min(Int(clamping: size), item.inlineBytes)
+            return data.bytes(FileExtentItem.headerBytes..<FileExtentItem.headerBytes + count)
         }
         return found ?? nil
     }

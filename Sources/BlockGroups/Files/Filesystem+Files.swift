@@ -160,10 +160,11 @@ extension Filesystem {
         let names = try path.names()
         return try readFiles { (files) throws(FilesystemError) in
             let number = try files.resolve(names[...])
-            guard try files.inode(number).isSymbolicLink else {
+            let inode = try files.inode(number)
+            guard inode.isSymbolicLink else {
                 throw FilesystemError(.invalidArgument, "path", "is not a symbolic link")
             }
-            guard let target = try files.inlineData(of: number) else {
+            guard let target = try files.inlineData(of: number, size: inode.size) else {
                 throw FilesystemError(.corrupt, "symbolic link", "% leads nowhere", number)
             }
             return target
