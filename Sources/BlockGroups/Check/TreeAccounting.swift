@@ -253,9 +253,9 @@ extension Checker {
         _ index: Int,
         in root: TreeRoot
     ) -> Bool {
-        guard (ObjectID.firstFree...ObjectID.lastFree).contains(root.treeID),
-            block.logical != root.logical
-        else { return false }
+        guard Special.isSubvolume(root.treeID), block.logical != root.logical else {
+            return false
+        }
         if block.flags & relocationFlag != 0 { return true }
         if block.owner == root.treeID { return false }
         return extents.find(ExtentReference(.tree, block.owner), of: index) == nil
