@@ -45,6 +45,8 @@ public final class Filesystem: @unchecked Sendable {
     /// What ordinary changes must leave, and the generation it was computed for; under the tree
     /// mutex.
     var reserve: (generation: UInt64, bytes: UInt64) = (0, 0)
+    /// What the file calls remember; see Files/.
+    package let openFiles = OpenFiles()
 
     /// Opens a file system.
     ///

@@ -116,8 +116,10 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
 
     package func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? {
         // A claim without a profile bit takes any: single asks for the least.
-        guard let profile = ChunkFlags(rawValue: flags.rawValue).profile else { return nil }
-        return volume.hasRoomForChunk(profile)
+        let flags = ChunkFlags(rawValue: flags.rawValue)
+        guard let profile = flags.profile else { return nil }
+        let room = chunks.withLock { space?.hasRoom(flags.type | profile.flags) }
+        return room ?? volume.hasRoomForChunk(profile)
     }
 
     // MARK: the committed trees
