@@ -11,7 +11,7 @@ import Testing
 @testable import BlockGroups
 
 @Suite(.enabled(if: Machine.hasMkfs, "needs mkfs.btrfs and btrfs check"), .serialized)
-struct WritingTests {
+struct FilesystemWritingTests {
     private let kib: UInt64 = 1 << 10
     private let mib: UInt64 = 1 << 20
 
