@@ -28,7 +28,7 @@ struct FilesystemWritingTests {
 
     @Test(arguments: [
         [], ["-n", "4096"], ["-n", "65536"], ["--csum", "xxhash"], ["--csum", "sha256"],
-        ["--csum", "blake2"], ["-O", "block-group-tree"], ["--mixed"], ["-R", "^free-space-tree"],
+        ["--csum", "blake2"], ["--mixed"], ["-R", "^free-space-tree"],
         ["-O", "^no-holes"],
     ])
     func whatIsClaimedWrittenAndCommittedIsThereAfterReopening(options: [String]) throws {
