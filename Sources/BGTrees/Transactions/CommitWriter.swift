@@ -31,7 +31,7 @@ struct CommitWriter {
             let next = start + UInt64(buffer.count)
             while let end = groupEnds.first, end <= block.logical { groupEnds.removeFirst() }
             // Where the block starts a group, the last one was in another.
-            let groupStart = groupEnds.startIndex > 0 ? groupEnds[groupEnds.startIndex - 1] : 0
+            let groupStart = groupEnds.startIndex > 0 ? commit.groupEnds[groupEnds.startIndex - 1] : 0
             let joins =
                 block.logical == next && block.logical != groupStart
                 && buffer.count + block.bytes.count <= Self.writeBytesMax
