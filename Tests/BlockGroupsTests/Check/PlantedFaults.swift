@@ -21,14 +21,24 @@ private func isData(_ item: Item) -> Bool {
 
 private func isTree(_ item: Item) -> Bool { item.key.type == .metadataItem }
 
-/// A free run of a group that is there; mkfs.btrfs leaves items of others behind.
+/// A free run that can lose a sector.
 private func freeExtent(_ item: Item) -> Bool {
-    item.key.type == .freeSpaceExtent && item.key.objectid >= 13_631_488
+    item.key.type == .freeSpaceExtent && item.key.offset > 65536
 }
 
-/// The info item of such a group.
-private func freeInfo(_ item: Item) -> Bool {
-    item.key.type == .freeSpaceInfo && item.key.objectid >= 13_631_488
+private func freeInfo(_ item: Item) -> Bool { item.key.type == .freeSpaceInfo }
+
+extension ImageEditor {
+    /// An address in the middle of free bytes for data.
+    fileprivate func freeData() throws -> UInt64 {
+        let group = try find(2) {
+            $0.key.type == .blockGroupItem && $0.data.number(16) & 1 != 0
+        }
+        let free = try find(10) {
+            freeExtent($0) && $0.key.objectid >= group.key.objectid && $0.key.offset > 1 << 20
+        }
+        return free.key.objectid + 65536
+    }
 }
 
 let plantedFaults: [PlantedFault] = superFaults + chunkFaults + extentFaults + spaceFaults + fileFaults + nameFaults
@@ -147,8 +157,7 @@ private let extentFaults: [PlantedFault] = [
         }
     },
     PlantedFault("extent that nobody refers to", .reference) { editor in
-        // In the free bytes of the data group.
-        let free = try editor.find(10) { freeExtent($0) && $0.key.offset > 1 << 20 }
+        let free = try editor.freeData()
         var data = [UInt8](repeating: 0, count: 53)
         data.set(0, 1)
         data.set(8, editor.superBlock.generation)
@@ -159,7 +168,7 @@ private let extentFaults: [PlantedFault] = [
         data.set(49, 1, 4)
         try editor.insertItem(
             2,
-            Item(key: Key(free.key.objectid + 65536, .extentItem, 4096), data: data)
+            Item(key: Key(free, .extentItem, 4096), data: data)
         )
     },
     PlantedFault("item of an unknown type", .extent) {
@@ -248,11 +257,11 @@ private let spaceFaults: [PlantedFault] = [
         }
     },
     PlantedFault("checksums of nothing", .checksumTree) { editor in
-        let free = try editor.find(10) { freeExtent($0) && $0.key.offset > 1 << 20 }
+        let free = try editor.freeData()
         try editor.insertItem(
             7,
             Item(
-                key: Key(UInt64(bitPattern: -10), .extentChecksum, free.key.objectid + (1 << 19)),
+                key: Key(UInt64(bitPattern: -10), .extentChecksum, free),
                 data: [UInt8](repeating: 0, count: editor.superBlock.checksumType.byteCount)
             )
         )
@@ -376,6 +385,11 @@ private let nameFaults: [PlantedFault] = [
     PlantedFault("name in the index", .name) {
         try $0.editItem(5, { $0.key.type == Special.dirIndex }) { $0.data[30] ^= 1 }
     },
+    PlantedFault("root directory's reference", .name) {
+        try $0.editItem(5, { $0.key.type == .inodeRef && $0.key.objectid == 256 }) {
+            $0.data.set(0, 7)
+        }
+    },
     PlantedFault("name's hash", .name) {
         try $0.editItem(5, { $0.key.type == .dirItem }) { $0.data[30] ^= 1 }
     },
@@ -386,6 +400,6 @@ private let nameFaults: [PlantedFault] = [
         try $0.editItem(5, { $0.key.type == Special.dirIndex }) { $0.data.add(0, 1000) }
     },
     PlantedFault("no root directory", .tree) {
-        try $0.removeItem(5) { $0.key == Key(256, .inodeItem, 0) }
+        try $0.editItem(5, { $0.key == Key(256, .inodeItem, 0) }) { $0.data.set(52, 0o100755, 4) }
     },
 ]
