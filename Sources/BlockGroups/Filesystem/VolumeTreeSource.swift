@@ -24,7 +24,7 @@ package final class VolumeTreeSource: TreeBlockSource {
 
     package func mirrorCount(logical: UInt64) throws(FilesystemError) -> Int {
         let length = UInt64(geometry.limits.nodeSize)
-        guard let chunk = volume.chunkMap.chunk(at: logical), length <= chunk.item.end - logical
+        guard let chunk = volume.chunk(at: logical), length <= chunk.item.end - logical
         else {
             throw FilesystemError(
                 .corrupt,
