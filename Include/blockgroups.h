@@ -360,24 +360,48 @@ int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *op
  * bg_fs_open() - open the btrfs file system on these devices or image files.
  * @paths:	its devices, in any order.
  * @path_count:	how many.
- * @flags:	BG_OPEN_*; for now BG_OPEN_READ_ONLY is required.
+ * @flags:	BG_OPEN_*; without BG_OPEN_READ_ONLY it is opened for writing.
  * @fs_out:	set on success; ends with bg_fs_close().
  *
  * Claims on a file system opened read-only stay in memory.
  *
+ * Opened for writing, the devices are this process's alone until bg_fs_close(). Nothing
+ * is written before the first commit. What cannot be kept right is refused: features that
+ * are not known, a log tree to replay, quotas, a balance or device replacement under way,
+ * a free-space tree that is not valid, raid5 and raid6, sectors of other than 4096 bytes,
+ * seeds, and devices that are missing or behind the others.
+ *
  * Return: 0, -EINVAL, -ENOENT and the like from open(2), -EIO, -EUCLEAN (damaged),
- * -ENXIO (a device is missing without which some chunk cannot be read), -EOPNOTSUPP (a feature we
- * do not know), -EROFS (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
+ * -ENXIO (a device is missing without which some chunk cannot be read, or, for writing, any),
+ * -EOPNOTSUPP (a feature that we do not know, or do not write), -EBUSY (for writing: a device
+ * is mounted, or open for writing elsewhere), -EROFS (for writing: a device that cannot be
+ * written) or -ENOMEM; bg_strerror(NULL) says more.
  */
 int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags, struct bg_fs **fs_out);
 
 /**
- * bg_fs_close() - close a file system and free its allocator.
+ * bg_fs_close() - commit what is left, close a file system and free its allocator.
  * @fs:	from bg_fs_open(); NULL is fine.
  *
- * Return: 0.
+ * The file system is closed whatever this returns: what could not be committed is lost, and
+ * the last commit is whole.
+ *
+ * Return: 0, what bg_fs_commit() returns, or -EROFS where an earlier commit had failed.
  */
 int bg_fs_close(struct bg_fs *fs);
+
+/**
+ * bg_fs_commit() - make durable what was recorded before the call.
+ * @fs:	file system.
+ *
+ * Other threads go on claiming, writing and recording meanwhile; commits that arrive while
+ * one is being written share the next one. Blocks until the devices have everything.
+ *
+ * Return: 0, -EINVAL, -EROFS (opened read-only, or an earlier commit failed), or why this
+ * one failed: -EIO and other errors of the devices, -ENOSPC, -EUCLEAN. After a failure the
+ * file system is read-only; its last commit is whole.
+ */
+int bg_fs_commit(struct bg_fs *fs);
 
 /**
  * bg_fs_allocator() - the file system's own allocator, valid until bg_fs_close().
@@ -388,15 +412,71 @@ int bg_fs_close(struct bg_fs *fs);
 struct bg_allocator *bg_fs_allocator(struct bg_fs *fs);
 
 /**
- * bg_fs_pread() - read bytes by logical address, from any good mirror.
+ * bg_fs_pread() - read bytes by logical address, from a good copy.
  * @fs:		file system.
  * @buffer:	receives the bytes; its content is undefined after an error.
  * @length:	bytes.
  * @logical:	first byte.
  *
- * Return: 0, -EINVAL (no chunk holds some of the range) or -EIO.
+ * Data of which a checksum is recorded is verified. Opened for writing, a bad copy is
+ * repaired from a good one; bg_fs_statistics() counts them.
+ *
+ * Return: 0, -EINVAL (no chunk holds some of the range), -EIO (no copy can be read, or none
+ * is right) or -EUCLEAN (the checksum tree is damaged).
  */
 int bg_fs_pread(struct bg_fs *fs, void *buffer, size_t length, uint64_t logical);
+
+/**
+ * bg_fs_pwrite() - write bytes to every copy of space that the caller claimed for data.
+ * @fs:		file system, opened for writing.
+ * @buffer:	the bytes.
+ * @length:	bytes.
+ * @logical:	first byte.
+ *
+ * The space is a claim of BG_DATA on bg_fs_allocator(). The bytes are durable when a commit
+ * that began later is; the extent is part of the file system once it is attached to a file.
+ * Checksums are kept until then. Two writes of the same bytes at once, or a write beside the
+ * attaching of its extent, are the caller's to prevent.
+ *
+ * Return: 0, -EINVAL (some of the range is free, in no group, or in one that is not for
+ * data), -EBUSY (a tree records some of it), -EROFS, or -EIO and other errors of the devices.
+ */
+int bg_fs_pwrite(struct bg_fs *fs, const void *buffer, size_t length, uint64_t logical);
+
+/**
+ * bg_fs_remove_group() - take away a block group that nothing is in.
+ * @fs:		file system, opened for writing.
+ * @logical:	the group's first byte.
+ *
+ * The hole that it leaves on the devices can be used after the next commit.
+ *
+ * Return: 0, -EINVAL, -ENOENT (no group begins there), -EBUSY (claims, extents, or what the
+ * next commit frees are in it, or it is the last one of metadata or SYSTEM), -EROFS, -ENOMEM.
+ */
+int bg_fs_remove_group(struct bg_fs *fs, uint64_t logical);
+
+/* What reading and writing have met since bg_fs_open(). */
+struct bg_fs_statistics {
+	/* Reads that one copy failed, or failed its checksum, and another served. */
+	uint64_t corrected_reads;
+	/* Sectors of data whose checksum was wrong on a copy. */
+	uint64_t checksum_mismatches;
+	/* Copies, of data sectors and tree blocks, that were bad and were written anew. */
+	uint64_t repaired_copies;
+	/* Reads of devices that failed; writes and flushes that failed. */
+	uint64_t read_errors;
+	uint64_t write_errors;
+	uint64_t reserved[3];
+};
+
+/**
+ * bg_fs_statistics() - tell the counters of this moment.
+ * @fs:			file system.
+ * @statistics_out:	filled in.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int bg_fs_statistics(struct bg_fs *fs, struct bg_fs_statistics *statistics_out);
 
 /**
  * bg_strerror() - what went wrong last on this thread, in words.

@@ -30,6 +30,7 @@ enum bgs_lock_class {
 	BGS_MUTEX_TREE,	      /* TreeStore.change(): claims tree blocks   -> all that follow  */
 	BGS_RWLOCK_ROOTS,     /* caching a group by the committed trees   -> free space, map  */
 	BGS_MUTEX_CHUNKS,     /* the chunk hook: adds a group, maps it    -> map, groups      */
+	BGS_MUTEX_SUMS,	      /* checksums of data that no tree records yet; nothing below    */
 	BGS_RWLOCK_MAP,	      /* logical to physical; innermost of the devices                */
 	BGS_MUTEX_GROUPS,     /* bgs_allocator_add_group(), _remove_group() -> free space     */
 	BGS_MUTEX_STATE,      /* caching and chunk states: bgs_group_finish_caching() -> free space */

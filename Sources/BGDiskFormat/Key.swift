@@ -11,7 +11,11 @@ package struct KeyType: Equatable, Comparable, Hashable, Sendable {
 
     package static let inodeItem = KeyType(rawValue: 1)
     package static let inodeRef = KeyType(rawValue: 12)
+    package static let inodeExtendedRef = KeyType(rawValue: 13)
+    package static let extendedAttribute = KeyType(rawValue: 24)
+    package static let orphanItem = KeyType(rawValue: 48)
     package static let dirItem = KeyType(rawValue: 84)
+    package static let dirIndex = KeyType(rawValue: 96)
     package static let extentData = KeyType(rawValue: 108)
     package static let extentChecksum = KeyType(rawValue: 128)
     package static let rootItem = KeyType(rawValue: 132)
@@ -50,8 +54,12 @@ package enum ObjectID {
     package static let blockGroupTree: UInt64 = 11
     package static let raidStripeTree: UInt64 = 12
     package static let treeLog = UInt64(bitPattern: -6)
+    /// Object id of every ORPHAN_ITEM of a tree.
+    package static let orphans = UInt64(bitPattern: -5)
     package static let dataRelocationTree = UInt64(bitPattern: -9)
 
+    /// Object id of every EXTENT_CSUM in the checksum tree.
+    package static let extentChecksum = UInt64(bitPattern: -10)
     /// Object id of every DEV_ITEM in the chunk tree.
     package static let deviceItems: UInt64 = 1
     /// Object id of every CHUNK_ITEM in the chunk tree.
