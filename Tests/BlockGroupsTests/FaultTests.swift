@@ -18,8 +18,6 @@ import Testing
 
 @Suite(.enabled(if: Machine.hasBtrfsProgs, "needs mkfs.btrfs and btrfs check"), .serialized)
 struct FaultTests {
-    private static let image = try? MkfsImage(sizes: [256 << 20], ["-n", "4096"], files: 30)
-
     /// One run of the workload with one fault, and what must hold of it.
     private struct Run {
         let name: String
@@ -137,7 +135,7 @@ struct FaultTests {
     }
 
     private func begin() throws -> [MemoryDevice] {
-        try (try #require(Self.image)).memoryDevices()
+        try MkfsImage(sizes: [256 << 20], ["-n", "4096"], files: 30).memoryDevices()
     }
 
     /// Transfers of each kind in a run without a fault.
