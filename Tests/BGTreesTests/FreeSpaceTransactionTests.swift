@@ -4,6 +4,7 @@
 // Not covered here: free space in memory (BGAllocationTests), reading (BlockGroupsTests).
 
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BGTrees

@@ -5,6 +5,7 @@
 // Replay with BG_SEED=…; BG_TEST_SCALE=n plays n times as many steps.
 
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BGTrees
@@ -48,7 +49,7 @@ extension Fixture {
 private struct Family {
     let fixture: Fixture
     var items: [UInt64: [Key: [UInt8]]] = [:]
-    var random: SplitMix
+    var random: SeededGenerator
 
     init(nodeSize: UInt32, seed: UInt64) throws {
         fixture = try Fixture(
@@ -56,7 +57,7 @@ private struct Family {
             metadataBytes: 64 << 20,
             dataBytes: 32 << 20
         )
-        random = SplitMix(seed)
+        random = SeededGenerator(state: seed)
         items[Fixture.tree] = fixture.items
     }
 
@@ -139,13 +140,13 @@ private struct Family {
 @Suite struct SnapshotTransactionTests {
     @Test(arguments: [4096, 16384] as [UInt32])
     func snapshotsKeepWhatTheyShare(_ nodeSize: UInt32) throws {
-        print("snapshots: BG_SEED=\(transactionSeed), node \(nodeSize)")
-        var family = try Family(nodeSize: nodeSize, seed: transactionSeed)
+        print("snapshots: BG_SEED=\(testSeed), node \(nodeSize)")
+        var family = try Family(nodeSize: nodeSize, seed: testSeed)
         for _ in 0..<1500 { try family.change(Fixture.tree) }
         try family.snapshot(Fixture.tree, as: 256)
         var trees = [Fixture.tree, 256]
         var sawFull = false
-        for round in 0..<12 * transactionScale {
+        for round in 0..<12 * testScale {
             for _ in 0..<1 + family.random.below(60) {
                 try family.change(trees[family.random.below(trees.count)])
             }

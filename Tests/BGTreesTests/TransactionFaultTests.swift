@@ -6,6 +6,7 @@
 // Replay with BG_SEED=….
 
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BGTrees
@@ -30,8 +31,8 @@ import Testing
     }
 
     @Test func aCommitThatFailsAnywhereLeavesTheOneBefore() throws {
-        print("transaction faults: BG_SEED=\(transactionSeed)")
-        var random = SplitMix(transactionSeed)
+        print("transaction faults: BG_SEED=\(testSeed)")
+        var random = SeededGenerator(state: testSeed)
         var step = 0
         // Ends: a commit has so many steps, and then it succeeds.
         while true {

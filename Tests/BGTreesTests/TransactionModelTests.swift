@@ -5,25 +5,26 @@
 // Replay with BG_SEED=…; BG_TEST_SCALE=n plays n times as many steps.
 
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BGTrees
 
 private struct Player {
     let fixture: Fixture
-    var random: SplitMix
+    var random: SeededGenerator
     let isScattered: Bool
     var chunks = 0
 
     init(_ features: FixtureFeatures, seed: UInt64, isScattered: Bool) throws {
         fixture = try Fixture(features, metadataBytes: 24 << 20, dataBytes: 8 << 20)
-        random = SplitMix(seed)
+        random = SeededGenerator(state: seed)
         self.isScattered = isScattered
         scatter()
     }
 
     mutating func scatter() {
-        if isScattered { fixture.host.scatter = SplitMix(random.next()) }
+        if isScattered { fixture.host.scatter = SeededGenerator(state: random.next()) }
     }
 
     func part(_ number: Int) -> Key {
@@ -77,9 +78,9 @@ private struct Player {
 @Suite struct TransactionModelTests {
     @Test(arguments: FixtureFeatures.all, [false, true])
     func everyHistoryIsReadBackAsItWas(_ features: FixtureFeatures, _ isScattered: Bool) throws {
-        print("transaction model: BG_SEED=\(transactionSeed), \(features.testDescription)")
-        var player = try Player(features, seed: transactionSeed, isScattered: isScattered)
-        for _ in 0..<600 * transactionScale { try player.step() }
+        print("transaction model: BG_SEED=\(testSeed), \(features.testDescription)")
+        var player = try Player(features, seed: testSeed, isScattered: isScattered)
+        for _ in 0..<300 * testScale { try player.step() }
         try player.fixture.commitAndCheck()
         for key in player.fixture.parts.keys.sorted() { try player.fixture.remove(key) }
         for key in player.fixture.items.keys.sorted() where key.objectid > 256 {

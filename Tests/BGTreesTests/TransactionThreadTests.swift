@@ -4,6 +4,7 @@
 // BG_TEST_SCALE=n plays n times as many steps.
 
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -93,7 +94,7 @@ private final class Shared: @unchecked Sendable {
         try fixture.store.commit()
         let shared = Shared(fixture)
         let threads = 4
-        let steps = 120 * transactionScale
+        let steps = 120 * testScale
         together(threads) { thread in
             do throws(FilesystemError) {
                 try shared.play(thread, steps)
