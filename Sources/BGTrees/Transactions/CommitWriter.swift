@@ -26,12 +26,11 @@ struct CommitWriter {
         var buffer: [UInt8] = []
         buffer.reserveCapacity(Self.writeBytesMax)
         var start: UInt64 = 0
-        var groupEnds = commit.groupEnds[...]
+        var group = 0
         for block in commit.blocks {
             let next = start + UInt64(buffer.count)
-            while let end = groupEnds.first, end <= block.logical { groupEnds.removeFirst() }
-            // Where the block starts a group, the last one was in another.
-            let groupStart = groupEnds.startIndex > 0 ? groupEnds[groupEnds.startIndex - 1] : 0
+            while commit.groupEnds[group] <= block.logical { group += 1 }
+            let groupStart = group > 0 ? commit.groupEnds[group - 1] : 0
             let joins =
                 block.logical == next && block.logical != groupStart
                 && buffer.count + block.bytes.count <= Self.writeBytesMax
