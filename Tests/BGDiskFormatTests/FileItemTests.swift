@@ -3,6 +3,7 @@
 // compared in BlockGroupsTests/FileImageTests.swift.
 
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @Suite struct FileItemTests {

@@ -5,6 +5,7 @@
 import BGDevices
 import BGDiskFormat
 import BGTrees
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -17,7 +18,8 @@ final class SampleFolder {
     private(set) var contents: [String: [UInt8]] = [:]
 
     init(seed: UInt64 = 1) throws {
-        path = FileManager.default.temporaryDirectory
+        path =
+            FileManager.default.temporaryDirectory
             .appendingPathComponent("blockgroups-folder-" + UUID().uuidString).path
         try FileManager.default.createDirectory(
             atPath: path + "/deep/er",
@@ -152,12 +154,19 @@ struct FileImageTests {
             #expect(Array(bytes.prefix(expected.count)) == expected, "\(name)")
             let names = try FilePath(name).names()
             let directory = try tree.resolve(names.dropLast())
-            let reference = try tree.reference(to: number, named: names[names.count - 1], in: directory)
+            let reference = try tree.reference(
+                to: number,
+                named: names[names.count - 1],
+                in: directory
+            )
             #expect(reference != nil)
         }
         #expect(throws: FilesystemError.self) { try tree.resolve([[0x61], [0x62]]) }
         let link = try tree.resolve([[UInt8]("link".utf8)])
-        #expect(try tree.inlineData(of: link, size: tree.inode(link).size) == [UInt8]("deep/er/large".utf8))
+        #expect(
+            try tree.inlineData(of: link, size: tree.inode(link).size)
+                == [UInt8]("deep/er/large".utf8)
+        )
     }
 
     @Test func extentsAreFoundFromAnyOffset() throws {
