@@ -59,6 +59,20 @@ extern "C" {
 /* Take free space from the extent tree even where a free-space tree is valid. */
 #define BG_OPEN_EXTENT_TREE (1u << 1)
 
+/* bg_format_options::flags */
+/* Devices may hold something already; it is lost. */
+#define BG_FORMAT_OVERWRITE (1u << 0)
+/* Data and metadata in the same groups: for small file systems. */
+#define BG_FORMAT_MIXED (1u << 1)
+/* Block groups in a tree of their own, for quicker mounts; needs Linux 6.1. */
+#define BG_FORMAT_BLOCK_GROUP_TREE (1u << 2)
+
+/* bg_format_options::checksum, values as on disk */
+#define BG_CHECKSUM_CRC32C   0u
+#define BG_CHECKSUM_XXHASH64 1u
+#define BG_CHECKSUM_SHA256   2u
+#define BG_CHECKSUM_BLAKE2B  3u
+
 /* bg_allocator_options::flags */
 /* Small claims take the locked path too: for measurements. */
 #define BG_ALLOCATOR_NO_MAGAZINES (1u << 0)
@@ -356,6 +370,58 @@ int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *op
 
 /* ---- file systems ------------------------------------------------------- */
 
+/*
+ * What a new file system is to be like. Zero the struct, then set .size = sizeof it; a field
+ * left at zero states no wish.
+ */
+struct bg_format_options {
+	uint32_t size;
+	/* BG_FORMAT_* */
+	uint32_t flags;
+	/*
+	 * A profile bit, or BG_AVAIL_SINGLE. No wish: single for data; for metadata dup on one
+	 * device and raid1 on several.
+	 */
+	uint64_t data_profile;
+	uint64_t metadata_profile;
+	/*
+	 * Bytes of a tree block: a power of two from 4096 to 65536; no wish: 16384. Mixed
+	 * groups need, and get, 4096.
+	 */
+	uint32_t node_size;
+	/* BG_CHECKSUM_* */
+	uint32_t checksum;
+	/*
+	 * Bytes of each device to use; no wish: all. Image files that are shorter, or not
+	 * there, are made as long.
+	 */
+	uint64_t device_bytes;
+	/* Null-terminated UTF-8, at most 255 bytes without a line end; NULL: none. */
+	const char *label;
+	/* The bytes of the file system's UUID; all zero: a random one. */
+	uint8_t uuid[16];
+	/* Must be 0. */
+	uint64_t reserved[4];
+};
+
+/**
+ * bg_fs_format() - make an empty btrfs file system.
+ * @paths:	its image files or block devices.
+ * @path_count:	how many.
+ * @options:	what it is to be like; NULL for the defaults.
+ *
+ * All checks come first: where one device is refused, all are as they were. The file system
+ * is durable when this returns; until then the devices hold none. Blocks on the devices.
+ *
+ * Return: 0, -EINVAL (wishes that cannot be met, a device named twice), -EBUSY (a device is
+ * mounted or in use), -EEXIST (a device holds a file system, a partition table or the like,
+ * and BG_FORMAT_OVERWRITE is not set), -ENOSPC (a device is too small), -EOPNOTSUPP (raid5
+ * and raid6), -ENOENT and the like from open(2), -EIO or -ENOMEM; bg_strerror(NULL) says
+ * more.
+ */
+int bg_fs_format(const char *const *paths, size_t path_count,
+		 const struct bg_format_options *options);
+
 /**
  * bg_fs_open() - open the btrfs file system on these devices or image files.
  * @paths:	its devices, in any order.
@@ -480,7 +546,7 @@ int bg_fs_statistics(struct bg_fs *fs, struct bg_fs_statistics *statistics_out);
 
 /**
  * bg_strerror() - what went wrong last on this thread, in words.
- * @fs:	file system; NULL for a failed bg_fs_open() and for allocators.
+ * @fs:	file system; NULL for a failed bg_fs_open() or bg_fs_format(), and for allocators.
  *
  * Return: a string, valid until this thread's next failing call; empty when
  * nothing has failed.

@@ -23,14 +23,26 @@ struct OrphanFile {
     private static let orphans = UInt64(bitPattern: -5)
     private static let orphanType = KeyType(rawValue: 48)
 
-    init(_ filesystem: Filesystem, inode: UInt64) throws(FilesystemError) {
+    /// - Parameter inlineBytes: of content that lies in the item; at most 2048.
+    init(
+        _ filesystem: Filesystem,
+        inode: UInt64,
+        inlineBytes: Int = 0
+    ) throws(FilesystemError) {
         self.inode = inode
         try filesystem.change { (transaction) throws(FilesystemError) in
             let tree = try transaction.tree(Self.tree)
             try tree.insert(
                 Key(inode, .inodeItem, 0),
-                Self.inodeItem(transaction.generation, size: 0)
+                Self.inodeItem(transaction.generation, size: UInt64(inlineBytes))
             )
+            if inlineBytes > 0 {
+                var item: [UInt8] = []
+                item.append(littleEndian: transaction.generation)
+                item.append(littleEndian: UInt64(inlineBytes))
+                item.append(zeros: 5 + inlineBytes)
+                try tree.insert(Key(inode, .extentData, 0), item)
+            }
             try tree.insert(Key(Self.orphans, Self.orphanType, inode), [])
         }
     }

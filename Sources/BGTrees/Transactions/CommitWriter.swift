@@ -26,11 +26,16 @@ struct CommitWriter {
         var buffer: [UInt8] = []
         buffer.reserveCapacity(Self.writeBytesMax)
         var start: UInt64 = 0
-        var group = 0
+        var groupsBelow = 0
         for block in commit.blocks {
             let next = start + UInt64(buffer.count)
-            while commit.groupEnds[group] <= block.logical { group += 1 }
-            let groupStart = group > 0 ? commit.groupEnds[group - 1] : 0
+            while groupsBelow < commit.groupEnds.count,
+                commit.groupEnds[groupsBelow] <= block.logical
+            {
+                groupsBelow += 1
+            }
+            // Where the block starts a group, the last one was in another.
+            let groupStart = groupsBelow > 0 ? commit.groupEnds[groupsBelow - 1] : 0
             let joins =
                 block.logical == next && block.logical != groupStart
                 && buffer.count + block.bytes.count <= Self.writeBytesMax

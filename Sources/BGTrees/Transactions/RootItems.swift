@@ -37,6 +37,15 @@ extension TreeState {
         )
     }
 
+    /// Opens the tree of files too, where there is one: the super block's backup roots name it.
+    func openFilesystemTree() throws(FilesystemError) {
+        do throws(FilesystemError) {
+            _ = try openTree(ObjectID.filesystemTree)
+        } catch {
+            guard error.code == .notFound else { throw error }
+        }
+    }
+
     /// A balance that was interrupted leaves relocation trees, whose blocks carry references of a kind
     /// that only relocation keeps right.
     func refuseRelocation() throws(FilesystemError) {

@@ -128,7 +128,12 @@ extension InodeCheck {
         referenceCount += 1
         let name = start..<start + length
         // The subvolume's own directory is its own parent, under "..".
-        if number == ObjectID.firstFree, parent == ObjectID.firstFree { return name }
+        if number == ObjectID.firstFree, parent == ObjectID.firstFree {
+            guard index == 0, length == 2, data.u16(at: start) == 0x2e2e else {
+                throw FilesystemError(.corrupt, "name", "root directory under index %", index)
+            }
+            return name
+        }
         names.references.append(
             NameRecord(
                 parent: parent,

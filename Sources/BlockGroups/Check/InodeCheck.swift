@@ -12,6 +12,8 @@ struct InodeCheck {
     let tree: UInt64
     let number: UInt64
     let isSubvolume: Bool
+    /// Some of its items could not be read: sums mean nothing.
+    var isPartial = false
 
     // From the inode item.
     private(set) var hasItem = false

@@ -31,8 +31,9 @@ struct LeafWalk {
     private let drop: DropProgress?
     private var path: [Step] = []
     private var hasBegun = false
-    /// False once a block of the tree could not be read.
-    private(set) var isWhole = true
+    /// Blocks of the tree that could not be read so far.
+    private(set) var lostBlocks = 0
+    var isWhole: Bool { lostBlocks == 0 }
     /// Whether the leaf that `next` gave was met for the first time; its references are counted.
     private(set) var isFirstVisit = false
 
@@ -92,7 +93,7 @@ struct LeafWalk {
                 everyCopy: isNew && checker.options.readsAllCopies
             )
         else {
-            isWhole = false
+            lostBlocks += 1
             if isAccounting { checker.referencesAreWhole = false }
             return nil
         }

@@ -30,13 +30,20 @@ struct SubvolumeCheck {
     }
 
     /// Takes the items of the next leaf.
-    mutating func add(_ leaf: TreeBlock) {
+    ///
+    /// - Parameter isAfterLoss: leaves between this and the one before could not be read; the inodes
+    ///   at their borders are not whole.
+    mutating func add(_ leaf: TreeBlock, isAfterLoss: Bool) {
+        if isAfterLoss { inode?.isPartial = true }
+        var isPartial = isAfterLoss
         for slot in 0..<leaf.itemCount {
             let key = leaf.key(slot)
             if inode?.number != key.objectid {
                 endInode()
                 if isInode(key) {
                     inode = InodeCheck(checker, root.treeID, key.objectid, isSubvolume)
+                    inode?.isPartial = isPartial
+                    isPartial = false
                 }
             }
             do throws(FilesystemError) {
@@ -112,7 +119,7 @@ struct SubvolumeCheck {
         guard var ended = inode else { return }
         inode = nil
         checker.countInode()
-        ended.finish()
+        if !ended.isPartial { ended.finish() }
         if ended.number == ObjectID.firstFree, ended.isDirectory { hasRootDirectory = true }
         if isSubvolume, ended.isUnlinked { unlinked.append(ended.number) }
     }
@@ -121,6 +128,7 @@ struct SubvolumeCheck {
     ///
     /// - Parameter isWhole: every leaf was given.
     mutating func finish(isWhole: Bool) {
+        if !isWhole { inode?.isPartial = true }
         endInode()
         guard isSubvolume, isWhole else { return }
         if !hasRootDirectory {

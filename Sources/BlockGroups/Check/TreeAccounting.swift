@@ -46,9 +46,11 @@ extension Checker {
         if root.treeID == ObjectID.rootTree { countRoot(root, isRelocation: false) }
         var walk = LeafWalk(self, root, isAccounting: true, drop: drop)
         var check = SubvolumeCheck(self, root, isSubvolume: isSubvolume)
+        var lostBlocks = 0
         while let leaf = walk.next() {
             if root.treeID != ObjectID.rootTree { requireItems(leaf, in: root.treeID) }
-            check.add(leaf)
+            check.add(leaf, isAfterLoss: walk.lostBlocks > lostBlocks)
+            lostBlocks = walk.lostBlocks
         }
         check.finish(isWhole: walk.isWhole && !isStopped)
     }

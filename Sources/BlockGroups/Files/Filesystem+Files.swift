@@ -9,6 +9,7 @@
 // Threads: any, at once. Calls on one inode wait for each other.
 //===-------------------------------------------------------------------------------------------===//
 
+internal import BGAllocation
 public import BGDiskFormat
 
 extension Filesystem {
@@ -84,6 +85,113 @@ extension Filesystem {
             return change.state.open(number)
         }
         return File(self, inode)
+    }
+
+    /// Makes a regular file with all of its contents. A file of up to 128 MiB is made in one change, and
+    /// this is the quickest way to make a small one.
+    ///
+    /// - Throws: as `createFile`, and what writing throws; nothing is made then, but that of a longer
+    ///   file the beginning may stay.
+    public func createFile(
+        _ path: FilePath,
+        _ attributes: FileAttributes = FileAttributes(),
+        contents: UnsafeRawBufferPointer
+    ) throws(FilesystemError) {
+        // More than any file system's own limit for inline data, which the change knows.
+        if contents.count <= 2048, try unsafe addSmallFile(path, attributes, contents) { return }
+        let oneChangeMax = Int(FileChange.extentBytesMax)
+        guard contents.count <= oneChangeMax else {
+            let file = try createFile(path, attributes)
+            try unsafe file.write(at: 0, from: contents)
+            // Writing changed the time of the last modification.
+            if attributes.modificationTime != nil { try setAttributes(of: path, attributes) }
+            return try file.close()
+        }
+        try unsafe addFile(path, attributes, contents)
+    }
+
+    /// - Returns: false when the contents are too many to be inline.
+    private func addSmallFile(
+        _ path: FilePath,
+        _ attributes: FileAttributes,
+        _ contents: UnsafeRawBufferPointer
+    ) throws(FilesystemError) -> Bool {
+        let item = 101 + 25 + FileExtentItem.headerBytes
+        guard contents.count <= min(2048, Int(superBlock.nodeSize) - item) else { return false }
+        let data = unsafe RawSpan(_unsafeBytes: contents)
+        try addInode(path, .regular, attributes) {
+            (change, number, inode) throws(FilesystemError) in
+            var inode = inode
+            inode.size = UInt64(data.byteCount)
+            inode.byteCount = UInt64(data.byteCount)
+            try change.insertInode(number, inode)
+            try change.setInlineData(of: number, data)
+        }
+        return true
+    }
+
+    /// Writes the contents first, then makes the file with them.
+    private func addFile(
+        _ path: FilePath,
+        _ attributes: FileAttributes,
+        _ contents: UnsafeRawBufferPointer
+    ) throws(FilesystemError) {
+        var written: [WrittenExtent] = []
+        do throws(FilesystemError) {
+            try unsafe writeContents(contents, &written)
+            let itemBytes = written.reduce(0) { $0 + 256 + UInt64($1.checksums.count) }
+            try addInode(path, .regular, attributes, itemBytes: itemBytes) {
+                (change, number, inode) throws(FilesystemError) in
+                var inode = inode
+                inode.size = UInt64(contents.count)
+                inode.byteCount = written.reduce(0) { $0 + $1.extent.length }
+                try change.insertInode(number, inode)
+                let hasChecksums = inode.flags & InodeItem.flagNoDataChecksums == 0
+                for var one in written {
+                    if !hasChecksums { one.checksums = [] }
+                    _ = try change.insertExtent(one, of: number)
+                }
+            }
+        } catch {
+            for one in written { giveBackFileData(one.extent) }
+            throw error
+        }
+    }
+
+    /// Writes bytes, filled up to whole sectors, to space claimed for them.
+    private func writeContents(
+        _ contents: UnsafeRawBufferPointer,
+        _ written: inout [WrittenExtent]
+    ) throws(FilesystemError) {
+        let sector = sectorSize
+        let length = (UInt64(contents.count) + sector - 1) / sector * sector
+        let bytes = unsafe RawSpan(_unsafeBytes: contents)
+        var done: UInt64 = 0
+        // Ends: a claim has at least one sector.
+        while done < length {
+            let claim = try claimFileData(length: length - done)
+            // Among those to be given back before anything else can fail.
+            written.append(WrittenExtent(extent: claim, start: done, checksums: []))
+            let end = done + claim.length
+            let whole = min(end, UInt64(contents.count) / sector * sector)
+            var sums: [UInt8] = []
+            if whole > done {
+                sums = try writeData(
+                    logical: claim.logical,
+                    bytes.extracting(Int(done)..<Int(whole))
+                )
+            }
+            if whole < end {
+                var last = bytes.bytes(Int(whole)..<contents.count)
+                last.append(zeros: Int(sector) - last.count)
+                sums += try writeData(
+                    logical: claim.logical + (whole - done),
+                    unsafe last.span.bytes
+                )
+            }
+            written[written.count - 1].checksums = sums
+            done = end
+        }
     }
 
     /// Makes a directory.

@@ -122,8 +122,18 @@ extension GroupSource {
     // MARK: how much there is, and should be
 
     /// Free bytes of metadata, in chunks that exist.
-    func freeMetadataBytes(in allocator: Allocator) -> UInt64 {
-        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) }
+    ///
+    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for.
+    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64) -> UInt64 {
+        chunks.withLock {
+            reserveBytes = reserve
+            return freeBytes(of: metadataGroups, in: allocator)
+        }
+    }
+
+    /// Whether there is as much metadata space as changes leave untouched.
+    func hasReserve(in allocator: Allocator) -> Bool {
+        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) >= reserveBytes }
     }
 
     /// Free bytes of groups, cached or not. `chunks` is held.

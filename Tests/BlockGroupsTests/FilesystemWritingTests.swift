@@ -12,7 +12,7 @@ import Testing
 @testable import BlockGroups
 
 @Suite(.enabled(if: Machine.hasMkfs, "needs mkfs.btrfs and btrfs check"), .serialized)
-struct WritingTests {
+struct FilesystemWritingTests {
     private let kib: UInt64 = 1 << 10
     private let mib: UInt64 = 1 << 20
 
@@ -29,7 +29,7 @@ struct WritingTests {
 
     @Test(arguments: [
         [], ["-n", "4096"], ["-n", "65536"], ["--csum", "xxhash"], ["--csum", "sha256"],
-        ["--csum", "blake2"], ["-O", "block-group-tree"], ["--mixed"], ["-R", "^free-space-tree"],
+        ["--csum", "blake2"], ["--mixed"], ["-R", "^free-space-tree"],
         ["-O", "^no-holes"],
     ])
     func whatIsClaimedWrittenAndCommittedIsThereAfterReopening(options: [String]) throws {
