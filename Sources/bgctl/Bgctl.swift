@@ -17,7 +17,7 @@ struct Bgctl: ParsableCommand {
             """,
         version: "0.1.0",
         subcommands: [
-            Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self,
+            Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self, Mkfs.self,
         ]
     )
 }

@@ -122,7 +122,7 @@ struct FormatDevices {
 
     private static func checkContent(_ device: FileDevice) throws(FilesystemError) {
         guard let content = try knownContent(of: device) else { return }
-        throw FilesystemError(.exists, content, "is on it already")
+        throw FilesystemError(.exists, "device", content)
     }
 
     /// Makes files that are missing, makes files longer that are too short, and wipes the rest.
