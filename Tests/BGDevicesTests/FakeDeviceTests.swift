@@ -81,8 +81,8 @@ private func ones(_ count: Int, _ value: UInt8 = 1) -> [UInt8] {
         // Before the flush ends nothing is promised; the last write may only come after it.
         #expect(before.contains([0, 0, 0, 0, 0]) && before.contains([1, 1, 1, 1, 1]))
         #expect(before.contains([1, 0, 0, 0, 0]) && before.contains([0, 1, 1, 1, 1]))
-        #expect(before.count > 8, "no torn writes: \(before)")
-        #expect(before.filter { $0[0] == 2 } == [[2, 1, 1, 1, 1]])
+        #expect(before.count > 5, "no torn writes: \(before)")
+        #expect(!before.contains { $0[0] == 2 })
         #expect(after == [[1, 1, 1, 1, 1], [2, 1, 1, 1, 1]])
     }
 

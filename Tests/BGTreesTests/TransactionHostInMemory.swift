@@ -1,36 +1,15 @@
 // A file system's surroundings in memory, for transactions: one device as a map of blocks, chunks that
 // lie on it one behind the other, an allocator that knows the state of every sector and records an
 // issue when one is claimed, owned or freed out of turn, and faults at any write.
-//
-// Replay with BG_SEED=…; BG_TEST_SCALE=n plays n times as much.
 
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
 @testable import BGTrees
 
-func transactionNumber(_ name: String) -> UInt64? {
-    ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
-}
-
-let transactionSeed = transactionNumber("BG_SEED") ?? UInt64.random(in: 1...1_000_000)
-let transactionScale = Int(transactionNumber("BG_TEST_SCALE") ?? 1)
-
-/// splitmix64.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    init(_ seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SeededGenerator {
     mutating func below(_ count: Int) -> Int { Int(next() % UInt64(count)) }
 }
 
@@ -90,7 +69,7 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
     private var superBlock: SuperBlock
     private var nextChunk: UInt64 = 1 << 20
     /// Where the next block is looked for; a random place each time where there is a generator.
-    var scatter: SplitMix?
+    var scatter: SeededGenerator?
     /// Writes, flushes and super blocks until one fails; nil: none does.
     var stepsToFault: Int?
     var steps = 0
@@ -216,6 +195,11 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
         return try claimLocked(.data, length, hint: 0)
     }
 
+    /// Claims a range that is known to be free.
+    func claimExactly(_ logical: UInt64, _ length: UInt64) {
+        move(logical, length, from: .free, to: .claimed)
+    }
+
     private func claimLocked(
         _ type: ChunkFlags,
         _ length: UInt64,
@@ -254,6 +238,7 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
             Issue.record("\(logical) lies in no group")
             return
         }
+        if new == .claimed { groups[index].isPrepared = true }
         #expect(new == .owned || groups[index].isPrepared, "\(logical) freed without notice")
         let first = Int((logical - groups[index].record.logical) / sectorBytes)
         for sector in first..<first + Int(length / sectorBytes) {

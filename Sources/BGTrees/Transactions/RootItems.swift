@@ -37,6 +37,15 @@ extension TreeState {
         )
     }
 
+    /// Opens the tree of files too, where there is one: the super block's backup roots name it.
+    func openFilesystemTree() throws(FilesystemError) {
+        do throws(FilesystemError) {
+            _ = try openTree(ObjectID.filesystemTree)
+        } catch {
+            guard error.code == .notFound else { throw error }
+        }
+    }
+
     /// A balance that was interrupted leaves relocation trees, whose blocks carry references of a kind
     /// that only relocation keeps right.
     func refuseRelocation() throws(FilesystemError) {
@@ -139,8 +148,7 @@ extension TreeState {
         do throws(FilesystemError) {
             try rootTree.insert(key, open.item.encoded)
         } catch {
-            // The tree's block stays behind without anyone who leads to it.
-            fail(error)
+            try freeBlock(block(.root(of: tree.root)), of: tree)
             throw error
         }
         openTrees[treeID] = open

@@ -102,7 +102,7 @@ extension TreeState {
         openTrees[tree.treeID]?.item.bytesUsed &-= nodeBytes
     }
 
-    private func addReference(to child: ChildExtent, _ reference: BackReference, _ count: Int) {
+    func addReference(to child: ChildExtent, _ reference: BackReference, _ count: Int) {
         let isKnown = delayed.add(
             logical: child.logical,
             length: child.length,
@@ -142,7 +142,7 @@ extension TreeState {
     }
 
     /// The extents that a block points at: child blocks, or the data of file extents.
-    private func children(of block: TreeBlock) throws(FilesystemError) -> [ChildExtent] {
+    func children(of block: TreeBlock) throws(FilesystemError) -> [ChildExtent] {
         var children: [ChildExtent] = []
         guard block.isLeaf else {
             for slot in 0..<block.itemCount {

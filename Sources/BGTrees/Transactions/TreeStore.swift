@@ -70,6 +70,7 @@ package final class TreeStore: @unchecked Sendable {
         )
         try state.openCoreTrees()
         try state.refuseRelocation()
+        try state.openFilesystemTree()
     }
 
     /// The trees of a file system that is being made: generation 1, no tree yet but the empty root,

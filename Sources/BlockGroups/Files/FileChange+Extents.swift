@@ -223,6 +223,25 @@ extension FileChange {
         state.forgetDirectory(number)
     }
 
+    /// The inodes without a name that were there before this file system was opened; none at the next
+    /// call. Those with one are left to the kernel: it marked files so that it was shortening.
+    func takeLeftOrphans() throws(FilesystemError) -> [UInt64] {
+        guard !state.didLookForOrphans else { return [] }
+        state.didLookForOrphans = true
+        var marked: [UInt64] = []
+        let files = files
+        try files.forEachItem(from: Key(ObjectID.orphans, .orphanItem, 0)) {
+            (key, _) throws(FilesystemError) in
+            marked.append(key.offset)
+            return true
+        }
+        var left: [UInt64] = []
+        for number in marked where state.opened(number) == nil {
+            if try files.inode(number).linkCount == 0 { left.append(number) }
+        }
+        return left
+    }
+
     /// Marks an inode without a name, so that the kernel removes it after a crash; or ends that.
     func insertOrphan(_ number: UInt64) throws(FilesystemError) {
         try tree.insert(Key(ObjectID.orphans, .orphanItem, number), [])

@@ -27,7 +27,9 @@ extension Filesystem {
         plan: (FileChange) throws(FilesystemError) -> Plan,
         apply: (FileChange, Plan) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
-        try change(kind, itemBytes: itemBytes) { (transaction) throws(FilesystemError) in
+        var orphans: [UInt64] = []
+        let result = try change(kind, itemBytes: itemBytes) {
+            (transaction) throws(FilesystemError) in
             let subvolume = try subvolume(transaction)
             guard !subvolume.isReadOnly else {
                 throw FilesystemError(
@@ -43,6 +45,7 @@ extension Filesystem {
                 openFiles
             )
             let planned = try plan(change)
+            orphans = try change.takeLeftOrphans()
             do throws(FilesystemError) {
                 return try apply(change, planned)
             } catch {
@@ -50,6 +53,12 @@ extension Filesystem {
                 throw error
             }
         }
+        // What a crash left takes space and nothing else: whoever writes first removes it, and does
+        // not fail for it. (The kernel does the same when it mounts.)
+        for number in orphans {
+            do throws(FilesystemError) { try removeOrphan(number) } catch {}
+        }
+        return result
     }
 
     /// The default subvolume, as the root tree's directory names it; the first where it names none.
