@@ -2,6 +2,7 @@
 // same. Knows nothing of the disk; FileModelTests lets the referees look at that.
 
 import BGDiskFormat
+import BGTestSupport
 import BlockGroups
 import Foundation
 
