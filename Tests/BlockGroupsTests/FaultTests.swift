@@ -28,6 +28,8 @@ struct FaultTests {
         var inProgress: TreeModel?
         var errors: [FilesystemError] = []
         var free: UInt64?
+        /// A write may be torn.
+        var tears = false
 
         init(_ name: String, from begin: [MemoryDevice]) {
             self.name = name
@@ -125,9 +127,11 @@ struct FaultTests {
                     "\(name): \(free) bytes free before, \(space.free) after"
                 )
             }
-            let wrong = try faults(devices)
+            // Half of a super block's second copy may have arrived; the next commit writes it again.
+            let wrong = try faults(devices).filter { !tears || !$0.hasPrefix("super block:") }
             #expect(wrong == [], "\(name)")
-            if byBtrfsCheck {
+            // btrfs check, like the kernel, has no use for a device whose first super block is torn.
+            if byBtrfsCheck && !tears {
                 let words = try complaint(devices[0])
                 #expect(words == nil, "\(name): \(words ?? "")")
             }
@@ -173,6 +177,7 @@ struct FaultTests {
             let lasting = index % 4 == 3
             let name = "\(transfer) \(number) of \(count): \(fault)\(lasting ? ", lasting" : "")"
             var run = Run(name, from: begin)
+            run.tears = transfer == .write && fault == .short
             try run.run(seed) { $0.fail(transfer, number: number, fault, lasting: lasting) }
             met += run.errors.isEmpty ? 0 : 1
             readOnly += run.inProgress == nil ? 0 : 1
@@ -197,13 +202,15 @@ struct FaultTests {
                 do throws(FilesystemError) {
                     let filesystem = try openFilesystem(devices, readOnly: false)
                     opened += 1
-                    plan.heal()
                     #expect(filesystem.failure == nil)
                 } catch {
                     refused += 1
                     #expect(error.code == .io, "\(error.message)")
                 }
-                #expect(devices[0].writeCount == 0)
+                plan.heal()
+                // A copy that could not be read is written anew, and is as it was.
+                #expect(devices[0].writeCount <= plan.failed)
+                #expect(try number % 5 > 0 || faults(devices) == [])
                 if plan.failed == 0 { break }
                 #expect(number < 999)
             }

@@ -1,6 +1,7 @@
 // A file system of plain arrays beside a real one: random calls go to both, and both must answer the
 // same. Knows nothing of the disk; FileModelTests lets the referees look at that.
 
+import BGTestSupport
 import BGDiskFormat
 import BGTestSupport
 import BlockGroups
@@ -40,9 +41,10 @@ final class FileModel {
         self.filesystem = filesystem
         self.random = random
         self.bytesMax = bytesMax
-        names = (0..<12).map { "n\($0)" } + FileModel.sameHash + [
-            String(repeating: "x", count: 255), "käse",
-        ]
+        names =
+            (0..<12).map { "n\($0)" } + FileModel.sameHash + [
+                String(repeating: "x", count: 255), "käse",
+            ]
     }
 
     /// Names that share a DIR_ITEM, found by trying.

@@ -4,9 +4,11 @@
 // Needs btrfs-progs; the part with several devices and the kernel needs root and loop devices, too.
 // Skipped where there are none.
 
+import BGTestSupport
 import BGDevices
 import BGDiskFormat
 import Foundation
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups

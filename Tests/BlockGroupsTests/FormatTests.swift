@@ -3,17 +3,19 @@
 //
 // Not here: the kernel and btrfs check on what was made (FormatRefereeTests).
 
+import BGTestSupport
 import BGDevices
 import BGDiskFormat
 import Foundation
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups
 
 private let mebibyte: UInt64 = 1 << 20
 
-private func memory(_ count: Int, _ bytes: UInt64 = 200 << 20) -> [BGDevices.MemoryDevice] {
-    (0..<count).map { _ in BGDevices.MemoryDevice(byteCount: bytes) }
+private func memory(_ count: Int, _ bytes: UInt64 = 200 << 20) -> [MemoryDevice] {
+    (0..<count).map { _ in MemoryDevice(byteCount: bytes) }
 }
 
 /// The faults that the checker finds, as lines.

@@ -148,8 +148,7 @@ extension TreeState {
         do throws(FilesystemError) {
             try rootTree.insert(key, open.item.encoded)
         } catch {
-            // The tree's block stays behind without anyone who leads to it.
-            fail(error)
+            try freeBlock(block(.root(of: tree.root)), of: tree)
             throw error
         }
         openTrees[treeID] = open

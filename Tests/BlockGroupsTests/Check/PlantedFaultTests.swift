@@ -7,6 +7,7 @@
 import BGDevices
 import BGDiskFormat
 import Foundation
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups
@@ -43,7 +44,10 @@ struct PlantedFault: CustomTestStringConvertible, Sendable {
                 faults.contains { $0.kind == kind && !$0.isRemark },
                 "\(name): expected a fault of \(kind.words), got:\n\(lines)"
             )
-            #expect(faults.filter { !$0.isRemark }.count <= 60, "\(name): one fault, \(faults.count) lines")
+            #expect(
+                faults.filter { !$0.isRemark }.count <= 60,
+                "\(name): one fault, \(faults.count) lines"
+            )
             for fault in faults { #expect(!fault.message.isEmpty && !fault.message.contains("%")) }
         } catch let error as FilesystemError {
             // What cannot be opened at all is found, too.
