@@ -17,7 +17,7 @@ extension Filesystem {
 
     func contents(_ path: FilePath) throws -> [UInt8] {
         let file = try openFile(path)
-        let bytes = try file.contents()
+        let bytes = try file.allBytes()
         try file.close()
         return bytes
     }
@@ -28,7 +28,7 @@ extension File {
         try bytes.withUnsafeBytes { try write(at: offset, from: $0) }
     }
 
-    func contents() throws -> [UInt8] {
+    func allBytes() throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0xaa, count: Int(try metadata.size))
         let count = try bytes.withUnsafeMutableBytes { try read(at: 0, into: $0) }
         #expect(count == bytes.count)
@@ -57,12 +57,12 @@ struct FileTests {
         #expect(try extents(filesystem, file.inodeNumber).map(\.item.kind) == [.regular])
         #expect(try file.metadata.allocatedBytes == 4096)
         let expected = pattern(1, count: 1000) + pattern(2, count: 1048) + [7]
-        #expect(try file.contents() == expected)
+        #expect(try file.allBytes() == expected)
         // A hole between what was inline and what comes far behind.
         try filesystem.write("/b", [1, 2, 3])
         let other = try filesystem.openFile("/b")
         try other.put([9], at: 1 << 20)
-        #expect(try other.contents() == [1, 2, 3] + [UInt8](repeating: 0, count: (1 << 20) - 3) + [9])
+        #expect(try other.allBytes() == [1, 2, 3] + [UInt8](repeating: 0, count: (1 << 20) - 3) + [9])
         try other.close()
         try file.close()
         try filesystem.close()
@@ -82,11 +82,11 @@ struct FileTests {
             _ = try filesystem!.metadata(of: "/a")
         }
         try filesystem!.commit()
-        #expect(try file!.contents() == bytes)
+        #expect(try file!.allBytes() == bytes)
         try second.close()
         #expect(try file!.metadata.linkCount == 0)
         try file!.put([1], at: 0)
-        #expect(try Array(file!.contents().dropFirst()) == Array(bytes.dropFirst()))
+        #expect(try Array(file!.allBytes().dropFirst()) == Array(bytes.dropFirst()))
         try image.expectCleanCheck()
         // A crash: the inode is there, without a name, until somebody writes.
         let number = file!.inodeNumber
@@ -94,7 +94,7 @@ struct FileTests {
         try FileManager.default.copyItem(atPath: image.paths[0], toPath: crashed)
         try file!.close()
         file = nil
-        #expect(throws: FilesystemError.self) { try second.contents() }
+        #expect(throws: FilesystemError.self) { try second.allBytes() }
         try filesystem!.close()
         filesystem = nil
         try image.expectCleanCheck()
@@ -188,7 +188,7 @@ struct FileTests {
         try bytes.withUnsafeBytes { try filesystem.write(logical: logical, from: $0) }
         try file.attach(claim, at: 8192)
         let expected = Array(pattern(4, count: 8192)) + bytes
-        #expect(try file.contents() == Array(pattern(4, count: 20_000)[..<8192]) + bytes)
+        #expect(try file.allBytes() == Array(pattern(4, count: 20_000)[..<8192]) + bytes)
         #expect(expected.count == 24576)
         let group = try #require(filesystem.allocator.group(at: logical))
         let before = group.statistics.claimedBytes
@@ -318,7 +318,7 @@ struct FileTests {
         }
         while threads.contains(where: { !$0.isFinished }) { usleep(10_000) }
         #expect(failures.load(ordering: .relaxed) == 0)
-        let bytes = try shared.contents()
+        let bytes = try shared.allBytes()
         for index in 0..<4 * filesEach {
             #expect(bytes[index * 4096] == UInt8(index % 4))
         }
