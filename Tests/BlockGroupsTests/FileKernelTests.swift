@@ -39,7 +39,7 @@ struct FileKernelTests {
         contents["nocow"] = pattern(5, count: 300_000)
         try write("snap", pattern(6, count: 500_000))
         for number in 0..<150 {
-            let name = String(repeating: "link", count: 50) + "\(number)"
+            let name = String(repeating: "link", count: 40) + "\(number)"
             #expect(Foundation.link(point + "/small", point + "/" + name) == 0)
         }
         try run("sync", ["-f", point])
@@ -90,7 +90,7 @@ struct FileKernelTests {
             try file.close()
         }
         for number in 0..<150 where number % 3 > 0 {
-            let name = String(repeating: "link", count: 50) + "\(number)"
+            let name = String(repeating: "link", count: 40) + "\(number)"
             try filesystem!.removeFile(FilePath(name))
         }
         try filesystem!.removeFile("/clone")

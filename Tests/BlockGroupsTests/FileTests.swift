@@ -62,7 +62,9 @@ struct FileTests {
         try filesystem.write("/b", [1, 2, 3])
         let other = try filesystem.openFile("/b")
         try other.put([9], at: 1 << 20)
-        #expect(try other.allBytes() == [1, 2, 3] + [UInt8](repeating: 0, count: (1 << 20) - 3) + [9])
+        #expect(
+            try other.allBytes() == [1, 2, 3] + [UInt8](repeating: 0, count: (1 << 20) - 3) + [9]
+        )
         try other.close()
         try file.close()
         try filesystem.close()
@@ -158,7 +160,10 @@ struct FileTests {
         let count = FileChange.partsPerChange + 100
         // Two files in turn, so that no extent is next to the one before it.
         for number in 0..<count {
-            try file.put([UInt8](repeating: UInt8(number & 255), count: 4096), at: UInt64(number) * 8192)
+            try file.put(
+                [UInt8](repeating: UInt8(number & 255), count: 4096),
+                at: UInt64(number) * 8192
+            )
             if number % 7 == 0 {
                 try other.put([UInt8](repeating: 1, count: 4096), at: UInt64(number) * 4096)
             }
@@ -168,7 +173,10 @@ struct FileTests {
         #expect(try file.metadata.allocatedBytes == 4 * 4096)
         #expect(try extents(filesystem, file.inodeNumber).count == 4)
         for number in 0..<count {
-            try file.put([UInt8](repeating: UInt8(number & 255), count: 4096), at: UInt64(number) * 8192)
+            try file.put(
+                [UInt8](repeating: UInt8(number & 255), count: 4096),
+                at: UInt64(number) * 8192
+            )
         }
         try file.close()
         try filesystem.removeFile("/many")
