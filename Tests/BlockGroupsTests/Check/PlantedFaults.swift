@@ -41,7 +41,8 @@ extension ImageEditor {
     }
 }
 
-let plantedFaults: [PlantedFault] = superFaults + chunkFaults + extentFaults + spaceFaults + fileFaults + nameFaults
+let plantedFaults: [PlantedFault] =
+    superFaults + chunkFaults + extentFaults + spaceFaults + fileFaults + nameFaults
 
 private let superFaults: [PlantedFault] = [
     PlantedFault("super generation + 1", .superBlock) { try $0.editSuper { $0.add(72, 1) } },
@@ -80,7 +81,9 @@ private let chunkFaults: [PlantedFault] = [
         try $0.editItem(3, { $0.key.type == .deviceItem }) { $0.data.add(16, 4096) }
     },
     PlantedFault("device item total", .device) {
-        try $0.editItem(3, { $0.key.type == .deviceItem }) { $0.data.add(8, UInt64(bitPattern: -65536)) }
+        try $0.editItem(3, { $0.key.type == .deviceItem }) {
+            $0.data.add(8, UInt64(bitPattern: -65536))
+        }
     },
     PlantedFault("device extent missing", .deviceExtent) {
         try $0.removeItem(4) { $0.key.type == .deviceExtent }
@@ -194,7 +197,9 @@ private let extentFaults: [PlantedFault] = [
         }
     },
     PlantedFault("root item level", .treeBlock) {
-        try $0.editItem(1, { $0.key.objectid == 7 && $0.key.type == .rootItem }) { $0.data[238] = 1 }
+        try $0.editItem(1, { $0.key.objectid == 7 && $0.key.type == .rootItem }) {
+            $0.data[238] = 1
+        }
     },
     PlantedFault("root item generation_v2", .tree) {
         try $0.editItem(1, { $0.key.objectid == 7 && $0.key.type == .rootItem }) {
@@ -210,7 +215,9 @@ private let extentFaults: [PlantedFault] = [
         }
     },
     PlantedFault("empty relocation tree", .tree) { editor in
-        try editor.editLeaf(UInt64(bitPattern: -9)) { $0.removeAll(); return true }
+        try editor.editLeaf(UInt64(bitPattern: -9)) {
+            $0.removeAll(); return true
+        }
     },
 ]
 
@@ -352,7 +359,8 @@ private let fileFaults: [PlantedFault] = [
     },
     PlantedFault("file extents that overlap", .fileExtent) {
         try $0.editLeaf(5) { items in
-            guard let index = items.firstIndex(where: { isRegular($0) && $0.data.number(45) > 4096 })
+            guard
+                let index = items.firstIndex(where: { isRegular($0) && $0.data.number(45) > 4096 })
             else { return false }
             var copy = items[index]
             copy.key = Key(copy.key.objectid, copy.key.type, 4096)
