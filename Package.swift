@@ -47,6 +47,8 @@ let package = Package(
             ]
         ),
         .systemLibrary(name: "CBlockGroups", path: "Include"),
+        // What Swift's module of the C library lacks.
+        .systemLibrary(name: "HostFiles", path: "Sources/HostFiles"),
 
         .target(name: "BGDiskFormat", dependencies: ["CShim"], swiftSettings: strict),
         .target(name: "BGAllocation", dependencies: ["CShim"], swiftSettings: strict),
@@ -71,7 +73,7 @@ let package = Package(
         .executableTarget(
             name: "bgctl",
             dependencies: [
-                "BlockGroups", "BGDevices", "BGDiskFormat",
+                "BlockGroups", "BGDevices", "BGDiskFormat", "HostFiles",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict
@@ -87,18 +89,31 @@ let package = Package(
                 "BGCInterface", "BlockGroups", "CBlockGroups", "BenchControls",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
-            exclude: ["count", "count.expected"],
+            exclude: ["count", "count.expected", "put"],
             swiftSettings: strict
         ),
 
+        // The fake device, recorded writes, crashes and faults, mkfs images, programs to start.
+        .target(
+            name: "BGTestSupport",
+            dependencies: ["BGDevices", "BGDiskFormat"],
+            path: "Tests/Support",
+            swiftSettings: [.enableUpcomingFeature("InternalImportsByDefault")]
+        ),
         .testTarget(name: "CShimTests", dependencies: ["CShim"]),
         .testTarget(name: "BGAllocationTests", dependencies: ["BGAllocation", "CShim"]),
-        .testTarget(name: "BGDiskFormatTests", dependencies: ["BGDiskFormat"]),
-        .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
-        .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
+        .testTarget(name: "BGDiskFormatTests", dependencies: ["BGDiskFormat", "BGTestSupport"]),
+        .testTarget(
+            name: "BGDevicesTests",
+            dependencies: ["BGDevices", "BGDiskFormat", "BGTestSupport"]
+        ),
+        .testTarget(
+            name: "BGTreesTests",
+            dependencies: ["BGTrees", "BGDevices", "BGDiskFormat", "BGTestSupport"]
+        ),
         .testTarget(
             name: "BlockGroupsTests",
-            dependencies: ["BlockGroups"],
+            dependencies: ["BlockGroups", "BGTestSupport"],
             exclude: ["Check/live.sh"]
         ),
         .testTarget(
@@ -106,7 +121,7 @@ let package = Package(
             dependencies: ["BGCInterface", "CBlockGroups"],
             exclude: ["C"]
         ),
-        .testTarget(name: "BgctlTests", dependencies: ["bgctl"]),
+        .testTarget(name: "BgctlTests", dependencies: ["bgctl", "BGTestSupport"]),
         .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
     ],
     cLanguageStandard: .c11,

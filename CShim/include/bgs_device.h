@@ -58,6 +58,14 @@ int bgs_device_create(const char *path);
 int bgs_device_resize(int fd, uint64_t size);
 
 /**
+ * bgs_device_is_block() - whether a descriptor leads to a block device.
+ * @fd:	descriptor.
+ *
+ * Return: 1, 0, or a negative errno.
+ */
+int bgs_device_is_block(int fd);
+
+/**
  * bgs_device_is_same() - whether two descriptors lead to the same file or device.
  * @a:	descriptor.
  * @b:	descriptor.

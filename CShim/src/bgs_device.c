@@ -256,6 +256,15 @@ int bgs_device_resize(int fd, uint64_t size)
 	return ret < 0 ? -errno : 0;
 }
 
+int bgs_device_is_block(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISBLK(st.st_mode);
+}
+
 int bgs_device_is_same(int a, int b)
 {
 	struct stat first, second;

@@ -6,7 +6,8 @@ import BGDiskFormat
 import BlockGroups
 public import CBlockGroups
 
-private func filesystem(_ fs: OpaquePointer) -> Filesystem {
+/// The file system behind a handle.
+func filesystem(_ fs: OpaquePointer) -> Filesystem {
     unsafe Unmanaged<Filesystem>.fromOpaque(UnsafeRawPointer(fs)).takeUnretainedValue()
 }
 

@@ -74,6 +74,9 @@ package final class FileDevice: BlockDevice {
 
     package var byteCount: UInt64 { size.load(ordering: .relaxed) }
 
+    /// Whether its length is given by hardware, or whatever stands behind it.
+    package var isBlockDevice: Bool { bgs_device_is_block(descriptor) == 1 }
+
     /// Opens the file with this null-terminated path.
     ///
     /// Throws `.busy` for writing what is in use.
@@ -141,6 +144,11 @@ package final class FileDevice: BlockDevice {
         case BGS_DEVICE_LOCKED: "is open for writing already"
         default: "is in use: mounted, partitioned or part of another device"
         }
+    }
+
+    /// Removes a file that was made by mistake; what cannot be removed stays.
+    package static func remove(path: UnsafePointer<CChar>) {
+        _ = unsafe bgs_device_remove(path)
     }
 
     /// Whether `other` is the same file or block device, by whatever path.

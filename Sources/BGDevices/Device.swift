@@ -119,8 +119,10 @@ package struct SuperBlockSearch {
                 damaged.append(error.located(deviceIndex: index, physical: physical))
             }
         }
-        if newest != nil {
-            warnings = damaged
+        if let newest {
+            // The file system may be shorter than its device: then there are fewer copies.
+            let length = newest.device.totalBytes
+            warnings = damaged.filter { ($0.physical ?? 0) < length }
         } else {
             failure = SuperBlockSearch.mostTelling(damaged, index: index)
         }

@@ -42,9 +42,8 @@ public final class Filesystem: @unchecked Sendable {
     private let opening = Mutex(.commit)
     /// Made at opening for writing, otherwise when first needed; under `opening`.
     private var openedTrees: TreeStore?
-    /// What ordinary changes must leave, and the generation it was computed for; under the tree
-    /// mutex.
-    var reserve: (generation: UInt64, bytes: UInt64) = (0, 0)
+    /// What the file calls remember; see Files/.
+    package let openFiles = OpenFiles()
 
     /// Opens a file system.
     ///

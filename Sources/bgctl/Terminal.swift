@@ -49,6 +49,11 @@ struct Progress {
     init(_ what: String) { self.what = what }
 
     mutating func report(_ done: Int, of total: Int) {
+        report("\(grouped(UInt64(done))) of \(grouped(UInt64(total)))")
+    }
+
+    /// - Parameter state: asked for only when it is shown.
+    mutating func report(_ state: @autoclosure () -> String) {
         let now = ContinuousClock.now
         let pause: Duration = isTerminal ? .milliseconds(100) : .seconds(5)
         guard now - began >= .seconds(isTerminal ? 0 : 1), !hasSaid || now - said >= pause else {
@@ -56,7 +61,7 @@ struct Progress {
         }
         // On a terminal too, what takes an instant needs no word.
         if isTerminal, now - began < .milliseconds(300) { return }
-        let text = "\(what): \(grouped(UInt64(done))) of \(grouped(UInt64(total)))"
+        let text = "\(what): \(state())"
         if isTerminal {
             _ = writeAll([UInt8]("\r\u{1b}[K\(text)".utf8), to: STDERR_FILENO)
         } else {

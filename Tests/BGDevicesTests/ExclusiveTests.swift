@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -64,7 +65,7 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
         #expect(failure { _ = try open(path) }?.code == .notFound)
     }
 
-    @Test(.enabled(if: canLoopMount, "no right to mount, or no btrfs-progs"))
+    @Test(.enabled(if: Machine.canMount, "no right to mount, or no btrfs-progs"))
     func whatALoopDeviceOrAMountUsesIsBusy() throws {
         defer { clean() }
         do { _ = try create(path, 256 << 20) }

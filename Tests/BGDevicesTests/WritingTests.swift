@@ -5,6 +5,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 

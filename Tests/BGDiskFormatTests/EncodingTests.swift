@@ -3,6 +3,7 @@
 // part is skipped where mkfs.btrfs is not installed). BG_SEED replays nothing here: no random part.
 
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -161,7 +162,7 @@ private func committed(_ type: ChecksumType = .crc32c) -> SuperBlock {
     }
 }
 
-@Suite(.enabled(if: hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
+@Suite(.enabled(if: Machine.hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
 struct SuperBlockReencodingTests {
     @Test(arguments: [
         ["--csum", "crc32c", "-L", "a label"], ["--csum", "xxhash"], ["--csum", "sha256"],

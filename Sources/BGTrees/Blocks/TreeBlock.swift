@@ -45,6 +45,7 @@ package final class TreeBlock {
     package var itemCount: Int { Int(bytes.u32(at: 96)) }
     package var owner: UInt64 { bytes.u64(at: 88) }
     package var generation: UInt64 { bytes.u64(at: 80) }
+    package var chunkTreeUUID: FilesystemUUID { bytes.uuid(at: 64) }
     package var flags: UInt64 { bytes.u64(at: 56) }
 
     /// Bytes behind the header: the room that items and their data share.

@@ -7,7 +7,7 @@ import BGDiskFormat
 import BGTrees
 
 /// An EXTENT_DATA item of a regular or preallocated extent.
-struct FileExtent {
+struct StoredFileExtent {
     static let byteCount = 53
     static let inlineByteCount = 21
 
@@ -23,7 +23,7 @@ struct FileExtent {
 
     /// nil for an inline extent, or one cut off.
     init?(_ data: RawSpan) {
-        guard data.byteCount == FileExtent.byteCount, data.u8(at: 20) != 0 else { return nil }
+        guard data.byteCount == StoredFileExtent.byteCount, data.u8(at: 20) != 0 else { return nil }
         generation = data.u64(at: 0)
         ramBytes = data.u64(at: 8)
         compression = data.u8(at: 16)
@@ -35,9 +35,9 @@ struct FileExtent {
     }
 
     /// The extent in a slot of a leaf; nil as above.
-    static func read(_ leaf: TreeBlock, _ slot: Int) -> FileExtent? {
-        let extent: FileExtent?? = try? leaf.withItem(slot) { (data) throws(FilesystemError) in
-            FileExtent(data)
+    static func read(_ leaf: TreeBlock, _ slot: Int) -> StoredFileExtent? {
+        let extent: StoredFileExtent?? = try? leaf.withItem(slot) { (data) throws(FilesystemError) in
+            StoredFileExtent(data)
         }
         return extent ?? nil
     }
@@ -45,7 +45,7 @@ struct FileExtent {
 
 extension InodeCheck {
     mutating func addExtent(_ key: Key, _ data: RawSpan) throws(FilesystemError) {
-        try data.require(FileExtent.inlineByteCount, "file extent")
+        try data.require(StoredFileExtent.inlineByteCount, "file extent")
         let type = data.u8(at: 20)
         let compression = data.u8(at: 16)
         guard type <= 2, compression <= 3, data.u8(at: 17) == 0, data.u16(at: 18) == 0 else {
@@ -64,7 +64,7 @@ extension InodeCheck {
         if type == 0 {
             try addInline(key, data)
         } else {
-            guard let extent = FileExtent(data) else {
+            guard let extent = StoredFileExtent(data) else {
                 throw FilesystemError(
                     .corrupt,
                     "file extent",
@@ -78,7 +78,7 @@ extension InodeCheck {
 
     private mutating func addInline(_ key: Key, _ data: RawSpan) throws(FilesystemError) {
         let ramBytes = data.u64(at: 8)
-        let stored = UInt64(data.byteCount - FileExtent.inlineByteCount)
+        let stored = UInt64(data.byteCount - StoredFileExtent.inlineByteCount)
         guard key.offset == 0 else {
             throw FilesystemError(.corrupt, "file extent", "inline at %", key.offset)
         }
@@ -106,7 +106,7 @@ extension InodeCheck {
 
     private mutating func addRegular(
         _ key: Key,
-        _ extent: FileExtent
+        _ extent: StoredFileExtent
     ) throws(FilesystemError) {
         try checkFields(key, extent)
         if key.offset < extentEnd {
@@ -123,7 +123,7 @@ extension InodeCheck {
         checkChecksums(key, extent)
     }
 
-    private func checkFields(_ key: Key, _ extent: FileExtent) throws(FilesystemError) {
+    private func checkFields(_ key: Key, _ extent: StoredFileExtent) throws(FilesystemError) {
         let sector = checker.superBlock.sectorSize
         let fields: [UInt64] = [
             key.offset, extent.ramBytes, extent.logical, extent.diskLength, extent.offset,
@@ -168,7 +168,7 @@ extension InodeCheck {
 
     /// Beyond the size only preallocated space may lie. (Without no-holes the kernel moves the size
     /// on disk behind the data, so that extents run ahead of it.)
-    private func checkSize(_ key: Key, _ extent: FileExtent) {
+    private func checkSize(_ key: Key, _ extent: StoredFileExtent) {
         guard isSubvolume, hasItem, linkCount > 0, !extent.isPreallocated, extent.logical != 0,
             checker.limits.incompat.contains(.noHoles)
         else { return }
@@ -177,7 +177,7 @@ extension InodeCheck {
         }
     }
 
-    private mutating func checkChecksums(_ key: Key, _ extent: FileExtent) {
+    private mutating func checkChecksums(_ key: Key, _ extent: StoredFileExtent) {
         guard isSubvolume, isRegular, extent.logical != 0, checker.checksumsAreWhole,
             !hasSaidChecksums
         else { return }

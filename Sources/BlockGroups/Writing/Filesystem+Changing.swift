@@ -2,11 +2,11 @@
 // Every change of a file system goes through `change`, which keeps what removing and committing need
 // out of reach of everything else; every consistent look at the trees goes through `readTrees`.
 //
-// The reserve. A commit must be able to copy what describes space: the extent, free-space, block-group,
-// checksum and root trees. Ordinary changes leave so much metadata space untouched, or, where
-// it cannot be had by a new chunk, by taking empty groups away, or by a commit (which frees what was
-// copied), are refused before they change anything. Changes that free may go down into the reserve;
-// they commit on the way when little is left of it.
+// The reserve. A commit must be able to copy what describes space (the extent, free-space, checksum and
+// block-group trees), as far as the transaction has touched it. Ordinary changes leave twice what it would
+// need now; where that cannot be had by a new chunk, by taking empty groups away, or by a commit (which
+// frees what was copied), they are refused before they change anything. Changes that free may go down
+// to once; they commit on the way when less is left.
 //
 // Bounds: a change is tried at most `attemptsMax` times.
 // Locks: none of these may be called with a lock held but a file's.
@@ -17,8 +17,6 @@ package import BGTrees
 
 /// Once to find that a chunk is needed, once that a commit is, and some for others that were quicker.
 private let attemptsMax = 5
-/// No reserve is larger, as in the kernel.
-private let reserveBytesMax: UInt64 = 512 << 20
 /// Blocks that one change and what follows from it in the commit may take.
 private let changeBlocks: UInt64 = 64
 /// Dirty blocks beyond this are committed, so that a commit never grows without bound.
@@ -52,11 +50,15 @@ extension Filesystem {
         let need = neededBytes(itemBytes)
         for attempt in 1...attemptsMax {
             var dirtyBytes: UInt64 = 0
+            var wanted: UInt64 = 0
             let result = try store.change { (transaction) throws(FilesystemError) -> Result? in
-                let reserve = try self.reserveBytes(transaction)
-                let floor = kind == .ordinary ? reserve + need : min(reserve / 2, need)
-                let isEnough = self.source.freeMetadataBytes(in: self.allocator) >= floor
+                // What frees may go down to what the commit needs; what does not, to twice that.
+                let reserve = transaction.reserveBytes + need
+                let floor = kind == .ordinary ? 2 * reserve : reserve
+                let isEnough =
+                    self.source.freeMetadataBytes(in: self.allocator, keeping: 2 * reserve) >= floor
                 // What frees is not refused: at the last attempt it takes what there is.
+                wanted = 2 * reserve
                 guard isEnough || (kind == .freeing && attempt == attemptsMax) else { return nil }
                 let result = try body(transaction)
                 dirtyBytes = transaction.dirtyBytes
@@ -66,7 +68,7 @@ extension Filesystem {
                 if dirtyBytes > dirtyBytesMax { try commit() }
                 return result
             }
-            try makeMetadataRoom(kind, need, attempt)
+            try makeMetadataRoom(kind, wanted)
         }
         throw FilesystemError(.noSpace, "metadata", "what is left is kept for removing")
     }
@@ -106,32 +108,13 @@ extension Filesystem {
         changeBlocks * UInt64(reader.superBlock.nodeSize) + 4 * itemBytes
     }
 
-    /// Bytes of metadata that a commit may need; with the tree mutex held.
-    private func reserveBytes(_ transaction: Transaction) throws(FilesystemError) -> UInt64 {
-        if reserve.generation == transaction.generation { return reserve.bytes }
-        let superBlock = reader.superBlock
-        var trees = [ObjectID.extentTree, ObjectID.checksumTree]
-        if superBlock.hasValidFreeSpaceTree { trees.append(ObjectID.freeSpaceTree) }
-        if superBlock.compatReadOnly.contains(.blockGroupTree) {
-            trees.append(ObjectID.blockGroupTree)
-        }
-        var bytes = changeBlocks * UInt64(superBlock.nodeSize)
-        for tree in trees { bytes += try transaction.rootItem(of: tree).bytesUsed }
-        bytes = min(bytes, reserveBytesMax)
-        reserve = (transaction.generation, bytes)
-        source.setReserve(bytes)
-        return bytes
-    }
-
     /// Gets more metadata space: by a chunk, by taking empty groups away and committing.
     ///
     /// - Throws: `.noSpace` where nothing more can be done and the change is an ordinary one.
     private func makeMetadataRoom(
         _ kind: ChangeKind,
-        _ need: UInt64,
-        _ attempt: Int
+        _ wanted: UInt64
     ) throws(FilesystemError) {
-        let wanted = source.reserveForData + need
         if try source.growMetadata(to: wanted, in: allocator) { return }
         if try commitForSpace(sparing: .metadata) { return }
         if kind == .ordinary {

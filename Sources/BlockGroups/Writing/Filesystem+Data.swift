@@ -50,7 +50,7 @@ extension Filesystem {
     ) throws(FilesystemError) -> ClaimedExtent {
         do throws(AllocationError) {
             let claim = try allocator.claim(request)
-            guard isMixed, source.freeMetadataBytes(in: allocator) < source.reserveForData else {
+            guard isMixed, !source.hasReserve(in: allocator) else {
                 return claim
             }
             claim.giveBack()

@@ -75,9 +75,15 @@ package final class FilesystemHost: TransactionHost, @unchecked Sendable {
     /// Makes the first chunk of a type and profile: for making a file system, where no group tells
     /// the profile of the next. Data and metadata in one where groups are mixed.
     ///
+    /// - Parameter lengthMax: see `DeviceSpace.planChunk`.
     /// - Throws: `.noSpace` where the devices are too small or too few.
-    package func makeChunk(_ flags: ChunkFlags) throws(FilesystemError) {
-        guard try source.makeChunk(flags, in: allocator) else { throw .noHole }
+    package func makeChunk(
+        _ flags: ChunkFlags,
+        lengthMax: UInt64 = .max
+    ) throws(FilesystemError) {
+        guard try source.makeChunk(flags, lengthMax: lengthMax, in: allocator) else {
+            throw .noHole
+        }
     }
 
     // MARK: TreeBlockSource

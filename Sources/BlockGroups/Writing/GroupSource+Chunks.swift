@@ -41,12 +41,13 @@ extension GroupSource {
     @discardableResult
     func makeChunk(
         _ flags: ChunkFlags,
+        lengthMax: UInt64 = .max,
         in allocator: Allocator,
         unneeded: () -> Bool = { false }
     ) throws(FilesystemError) -> Bool {
         let made = try chunks.withLock { () throws(FilesystemError) -> UInt64?? in
             if unneeded() { return .some(nil) }
-            return try makeChunkLocked(flags, in: allocator).map { .some($0) }
+            return try makeChunkLocked(flags, lengthMax, in: allocator).map { .some($0) }
         }
         guard let made else { return false }
         // Cached from memory. Should it fail, the group stays uncached, and whoever needs it tries.
@@ -57,10 +58,11 @@ extension GroupSource {
     /// - Returns: the chunk's address; nil: there is no hole.
     private func makeChunkLocked(
         _ flags: ChunkFlags,
+        _ lengthMax: UInt64,
         in allocator: Allocator
     ) throws(FilesystemError) -> UInt64? {
         guard space != nil else { throw FilesystemError.openedReadOnly }
-        guard let plan = space!.planChunk(flags) else { return nil }
+        guard let plan = space!.planChunk(flags, lengthMax: lengthMax) else { return nil }
         let item = plan.chunk
         do throws(FilesystemError) {
             try volume.addChunk(item)
@@ -120,8 +122,18 @@ extension GroupSource {
     // MARK: how much there is, and should be
 
     /// Free bytes of metadata, in chunks that exist.
-    func freeMetadataBytes(in allocator: Allocator) -> UInt64 {
-        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) }
+    ///
+    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for.
+    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64) -> UInt64 {
+        chunks.withLock {
+            reserveBytes = reserve
+            return freeBytes(of: metadataGroups, in: allocator)
+        }
+    }
+
+    /// Whether there is as much metadata space as changes leave untouched.
+    func hasReserve(in allocator: Allocator) -> Bool {
+        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) >= reserveBytes }
     }
 
     /// Free bytes of groups, cached or not. `chunks` is held.

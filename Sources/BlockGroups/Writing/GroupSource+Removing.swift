@@ -108,6 +108,6 @@ extension GroupSource {
                 return
             }
         }
-        changes.append(.removed(chunk.item, space?.extents(of: chunk.item) ?? []))
+        changes.append(.removed(chunk.item, space?.remove(chunk.item) ?? []))
     }
 }

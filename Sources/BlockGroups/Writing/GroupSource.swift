@@ -39,7 +39,7 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     /// Addresses of the groups that hold metadata (mixed ones included) and of SYSTEM groups.
     var metadataGroups: [UInt64] = []
     var systemGroups: [UInt64] = []
-    /// Bytes of metadata space that stay untouched by ordinary changes; set by who knows the trees.
+    /// Bytes of metadata space that ordinary changes left untouched last time.
     var reserveBytes: UInt64 = 0
 
     /// The last commit that `committed` may read, and its reader; nil: not made yet, or there is no
@@ -116,8 +116,10 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
 
     package func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? {
         // A claim without a profile bit takes any: single asks for the least.
-        guard let profile = ChunkFlags(rawValue: flags.rawValue).profile else { return nil }
-        return volume.hasRoomForChunk(profile)
+        let flags = ChunkFlags(rawValue: flags.rawValue)
+        guard let profile = flags.profile else { return nil }
+        let room = chunks.withLock { space?.hasRoom(flags.type | profile.flags) }
+        return room ?? volume.hasRoomForChunk(profile)
     }
 
     // MARK: the committed trees
@@ -171,10 +173,4 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
 
     /// The super block of the last commit.
     var superBlock: SuperBlock { roots.withReadLock { committedSuperBlock } }
-}
-
-extension GroupSource {
-    /// Bytes of metadata that chunks of data are to leave room for.
-    func setReserve(_ bytes: UInt64) { chunks.withLock { reserveBytes = bytes } }
-    var reserveForData: UInt64 { chunks.withLock { reserveBytes } }
 }

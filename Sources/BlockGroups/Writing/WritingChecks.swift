@@ -97,8 +97,10 @@ private func checkDevices(_ volume: Volume) throws(FilesystemError) {
             volume.superBlock.deviceCount
         )
     }
+    // One commit behind is what a loss of power leaves between the super blocks of two devices: the
+    // blocks of that commit were durable everywhere before the first of them was written.
     for device in volume.devices
-    where device.superBlock.generation != volume.superBlock.generation {
+    where device.superBlock.generation + 1 < volume.superBlock.generation {
         throw FilesystemError(
             .corrupt,
             "device",
@@ -153,59 +155,68 @@ private func replacesDevice(
     }
 }
 
-/// The device extents of every device, in order, and that each is one stripe of a chunk, as each
-/// stripe is one of them.
-///
-/// - Throws: `.corrupt`, `.io`.
-func readDeviceExtents(
-    _ reader: FilesystemReader
-) throws(FilesystemError) -> [DeviceExtent] {
-    let blocks = TreeReader(reader.source)
-    let root = try findRoot(ObjectID.deviceTree, blocks, reader.superBlock)
-    let map = reader.volume.chunkMap
-    let stripeCount = map.chunks.reduce(0) { $0 + $1.item.stripes.count }
-    var extents: [DeviceExtent] = []
-    extents.reserveCapacity(stripeCount)
+extension DeviceSpace {
+    /// What the chunk tree and the device tree say of the devices of a file system.
+    ///
+    /// - Throws: `.corrupt` where the two do not agree, `.io`.
+    init(_ reader: FilesystemReader) throws(FilesystemError) {
+        let superBlock = reader.superBlock
+        let blocks = TreeReader(reader.source)
+        let chunkTree = TreeRoot(
+            treeID: ObjectID.chunkTree,
+            logical: superBlock.chunkRoot,
+            level: superBlock.chunkRootLevel,
+            generation: superBlock.chunkRootGeneration
+        )
+        let deviceTree = try findRoot(ObjectID.deviceTree, blocks, superBlock)
+        var items: [DeviceItem] = []
+        try forEachItem(.deviceItem, chunkTree, blocks) { (key, data) throws(FilesystemError) in
+            items.append(try DeviceItem(key: key, data))
+        }
+        var extents: [DeviceExtent] = []
+        try forEachItem(.deviceExtent, deviceTree, blocks) { (key, data) throws(FilesystemError) in
+            extents.append(try DeviceExtent(key: key, data, superBlock.limits))
+        }
+        let format = Format(
+            sectorSize: superBlock.sectorSize,
+            nodeSize: superBlock.nodeSize,
+            chunkTreeUUID: try chunkTreeUUID(chunkTree, reader)
+        )
+        let chunks = reader.volume.chunkMap.chunks.map { $0.item }
+        try self.init(items, extents: extents, chunks: chunks, format)
+    }
+}
+
+/// Visits all items of one type.
+private func forEachItem(
+    _ type: KeyType,
+    _ root: TreeRoot,
+    _ blocks: TreeReader,
+    _ body: (Key, RawSpan) throws(FilesystemError) -> Void
+) throws(FilesystemError) {
     var cursor = TreeCursor(blocks, root)
-    var found = try cursor.seek(Key(1, .deviceExtent, 0))
+    var found = try cursor.seek(.min)
     while found {
-        if cursor.key.type == .deviceExtent {
-            let extent = try cursor.withItem { (data) throws(FilesystemError) in
-                try DeviceExtent(key: cursor.key, data, reader.limits)
-            }
-            try check(extent, map)
-            extents.append(extent)
+        let key = cursor.key
+        if key.type == type {
+            try cursor.withItem { (data) throws(FilesystemError) in try body(key, data) }
         }
         found = try cursor.next()
     }
-    // Each is a stripe, and no two of one device are at one place: as many means all of them.
-    guard extents.count == stripeCount else {
-        throw FilesystemError(
-            .corrupt,
-            "device tree",
-            "% device extents, chunks have % stripes",
-            UInt64(extents.count),
-            UInt64(stripeCount)
-        )
-    }
-    return extents
 }
 
-private func check(_ extent: DeviceExtent, _ map: ChunkMap) throws(FilesystemError) {
-    if let item = map.chunk(at: extent.chunkLogical)?.item, item.logical == extent.chunkLogical {
-        for stripe in item.stripes
-        where stripe.devid == extent.devid && stripe.physical == extent.physical
-            && item.stripeBytes == extent.length
-        {
-            return
+/// The UUID of the chunk tree, which every tree block names.
+private func chunkTreeUUID(
+    _ root: TreeRoot,
+    _ reader: FilesystemReader
+) throws(FilesystemError) -> FilesystemUUID {
+    let header = try reader.volume.readBlock(
+        logical: root.logical,
+        length: Int(reader.superBlock.nodeSize)
+    ) { (bytes) throws(FilesystemError) in
+        guard reader.superBlock.checksumType.verify(block: bytes) else {
+            throw FilesystemError(.corrupt, "chunk tree", "its root's checksum does not match")
         }
     }
-    throw FilesystemError(
-        .corrupt,
-        "device extent",
-        "is no stripe of the chunk at %",
-        extent.chunkLogical,
-        devid: extent.devid,
-        physical: extent.physical
-    )
+    return unsafe header.span.bytes.uuid(at: 64)
 }

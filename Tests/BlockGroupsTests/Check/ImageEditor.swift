@@ -5,6 +5,7 @@ import BGDevices
 import BGDiskFormat
 import BGTrees
 import Foundation
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups
@@ -104,15 +105,15 @@ final class ImageEditor {
     // MARK: changing
 
     private func replace(_ physical: Int, _ bytes: [UInt8]) throws {
-        saved.append((physical, Array(device.bytes[physical..<physical + bytes.count])))
-        device.bytes.replaceSubrange(physical..<physical + bytes.count, with: bytes)
+        saved.append((physical, device.bytes(at: physical, bytes.count)))
+        device.replace(at: physical, with: bytes)
         try image.write(bytes, at: physical)
     }
 
     /// Takes every change back.
     func restore() throws {
         for (physical, bytes) in saved.reversed() {
-            device.bytes.replaceSubrange(physical..<physical + bytes.count, with: bytes)
+            device.replace(at: physical, with: bytes)
             try image.write(bytes, at: physical)
         }
         saved.removeAll()
@@ -137,9 +138,7 @@ final class ImageEditor {
     ) throws {
         let places = try places(logical)
         for (number, physical) in places.enumerated() where copies?.contains(number) ?? true {
-            var bytes = Array(
-                device.bytes[physical..<physical + Int(superBlock.nodeSize)]
-            )
+            var bytes = device.bytes(at: physical, Int(superBlock.nodeSize))
             try change(&bytes)
             try replace(physical, seals ? sealed(bytes) : bytes)
         }
@@ -148,8 +147,8 @@ final class ImageEditor {
     /// Changes the primary super block, and the other copy where there is one.
     func editSuper(copies: Range<Int> = 0..<2, _ change: (inout [UInt8]) -> Void) throws {
         for (number, physical) in [64 << 10, 64 << 20].enumerated()
-        where copies.contains(number) && physical + 4096 <= device.bytes.count {
-            var bytes = Array(device.bytes[physical..<physical + 4096])
+        where copies.contains(number) && physical + 4096 <= device.byteCount {
+            var bytes = device.bytes(at: physical, 4096)
             change(&bytes)
             try replace(physical, sealed(bytes))
         }
@@ -157,13 +156,13 @@ final class ImageEditor {
 
     /// Changes a byte of the super block and not its sum.
     func breakSuper() throws {
-        try replace((64 << 10) + 4000, [device.bytes[(64 << 10) + 4000] ^ 0x55])
+        try replace((64 << 10) + 4000, [device[(64 << 10) + 4000] ^ 0x55])
     }
 
     /// Changes data, of which there is one copy.
     func editData(_ logical: UInt64, _ change: (inout UInt8) -> Void) throws {
         for physical in try places(logical) {
-            var byte = device.bytes[physical]
+            var byte = device[physical]
             change(&byte)
             try replace(physical, [byte])
         }
@@ -214,7 +213,7 @@ final class ImageEditor {
     func editLeaf(_ tree: UInt64, _ change: (inout [Item]) -> Bool) throws {
         for logical in try leaves(tree) {
             let physical = try places(logical)[0]
-            var items = items(Array(device.bytes[physical..<physical + Int(superBlock.nodeSize)]))
+            var items = items(device.bytes(at: physical, Int(superBlock.nodeSize)))
             guard change(&items) else { continue }
             try editBlock(logical) { try pack(items, into: &$0) }
             return
@@ -256,7 +255,7 @@ final class ImageEditor {
     func find(_ tree: UInt64, _ isWanted: (Item) -> Bool) throws -> Item {
         for logical in try leaves(tree) {
             let physical = try places(logical)[0]
-            let items = items(Array(device.bytes[physical..<physical + Int(superBlock.nodeSize)]))
+            let items = items(device.bytes(at: physical, Int(superBlock.nodeSize)))
             if let item = items.first(where: isWanted) { return item }
         }
         throw ToolFailure(description: "tree \(tree) has no such item")

@@ -7,6 +7,7 @@
 import BGDevices
 import BGDiskFormat
 import Foundation
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups

@@ -7,6 +7,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
