@@ -126,7 +126,8 @@ extension Filesystem {
     ///
     /// - Returns: whether it committed.
     func commitForSpace(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
-        let removed = source.removeEmptyGroups(sparing: type, in: allocator)
+        let spared = isMixed ? .data | .metadata : type
+        let removed = source.removeEmptyGroups(sparing: spared, in: allocator)
         let store = try writableTrees()
         let isDirty = try store.read { (transaction) throws(FilesystemError) in
             transaction.dirtyBytes > 0
