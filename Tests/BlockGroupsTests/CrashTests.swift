@@ -55,7 +55,7 @@ struct CrashTests {
             let filesystem = try openFilesystem(devices, readOnly: false)
             let work = try Workload(filesystem, folder: "work", seed: random.next())
             for commit in 1...3 * testScale {
-                for _ in 0..<Int.random(in: 0...25, using: &random) { try work.step() }
+                for _ in 0..<Int.random(in: 5...25, using: &random) { try work.step() }
                 states.append(work.model)
                 try filesystem.commit()
                 recording.mark(commit)
@@ -135,13 +135,18 @@ struct CrashTests {
         let devices = try image.memoryDevices()
         let filesystem = try openFilesystem(devices, readOnly: false)
         try filesystem.cacheFreeSpace()
-        var free: UInt64 = 0
+        let file = try filesystem.createFile(FilePath(Self.filler))
+        try file.write(at: 0, [UInt8](repeating: 1, count: 65536))
+        // The group that data goes to: mkfs.btrfs may leave others that are of no use.
+        var run = 0
         filesystem.allocator.forEachGroup { group in
-            if group.flags.contains(.data) { free += group.statistics.freeBytes }
+            if group.flags.contains(.data), filesystem.usedBytes(ofGroupAt: group.logical) ?? 0 > 0
+            {
+                run = max(run, Int(group.statistics.largestRun))
+            }
             return true
         }
-        let file = try filesystem.createFile(FilePath(Self.filler))
-        try file.write(at: 0, [UInt8](repeating: 1, count: Int(free) - 200_000))
+        try file.write(at: 65536, [UInt8](repeating: 1, count: max(run - 16_384, 4096)))
         try file.close()
         try filesystem.close()
         return devices
