@@ -17,8 +17,9 @@
  *   2. added_sectors counts what add_free_space() has put in and
  *      remove_free_space() has not taken out. Claims move nothing of it, so
  *      claimed = added - free.
- *   3. The directory says of this group: the index's present classes while it is
- *      claimable, that is cached, writable and not removed, else nothing.
+ *   3. The directory says of this group which bins its runs are in while it is
+ *      claimable, that is cached, writable and not removed, else nothing
+ *      (bgs_directory.h, Truth).
  *
  * Sectors here are absolute: logical address >> sector shift. The index counts
  * from the group's first.

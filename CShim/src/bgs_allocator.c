@@ -9,15 +9,17 @@
 int bgs_allocator_create(uint32_t sector_shift, bool magazines,
 			 struct bgs_allocator **allocator_out)
 {
-	struct bgs_allocator *allocator = calloc(1, sizeof(*allocator));
+	struct bgs_allocator *allocator = aligned_alloc(BGS_CACHE_LINE, sizeof(*allocator));
 	uint32_t cpus = 1, i;
 
 	if (!allocator)
 		return -ENOMEM;
+	memset(allocator, 0, sizeof(*allocator));
 	while (cpus < bgs_cpu_count())
 		cpus *= 2;
 	allocator->sector_shift = sector_shift;
-	allocator->magazines_used = magazines;
+	allocator->magazine_max = magazines ? BGS_MAGAZINE_MAX : 0;
+	allocator->paths = bgs_paths_chosen();
 	allocator->cpu_mask = cpus - 1;
 	allocator->magazines = aligned_alloc(BGS_CACHE_LINE, cpus * sizeof(struct bgs_magazine));
 	allocator->table = bgs_table_new();

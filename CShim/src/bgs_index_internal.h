@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "bgs_index.h"
+#include "bgs_paths.h"
 
 #define BGS_FORM_RUNS	0
 #define BGS_FORM_BITMAP 1
@@ -58,10 +59,19 @@ struct bgs_class_table {
 
 #define BGS_CHUNK_SHIFT 12
 
+struct bgs_run {
+	uint32_t start;
+	uint32_t len;
+};
+
 struct bgs_index_operations {
-	int (*add)(struct bgs_index *, uint32_t, uint32_t);
+	/* Sets *run_out to the run that the range became part of; its len to 0: not noted. */
+	int (*add)(struct bgs_index *, uint32_t, uint32_t, struct bgs_run *run_out);
 	int (*remove)(struct bgs_index *, uint32_t, uint32_t);
-	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, unsigned, uint32_t *);
+	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, uint32_t *, uint32_t *);
+	bool (*claim_within)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t *,
+			     uint32_t *);
+	bool (*may_have)(const struct bgs_index *, uint32_t, uint32_t);
 	bool (*claim_from)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t,
 			   uint64_t, uint32_t *);
 	bool (*claim_best_aligned)(struct bgs_index *, uint32_t, uint32_t, uint64_t, uint64_t,
@@ -69,6 +79,8 @@ struct bgs_index_operations {
 	uint32_t (*largest)(const struct bgs_index *);
 	bool (*next)(const struct bgs_index *, uint32_t, uint32_t *, uint32_t *);
 	void (*convert)(struct bgs_index *, int);
+	/* The paths above the index that were compiled with it. */
+	struct bgs_paths paths;
 };
 
 extern const struct bgs_index_operations bgs_index_scalar;

@@ -227,8 +227,12 @@ extension IndexSuite {
                     // Cut from its start, then whole; it is the only one so long.
                     var claimed: UInt32 = 0
                     #expect(bgs_index_claim_best(index, 5, 105, &claimed) && claimed == start)
-                    #expect(!bgs_index_claim_upto(index, 100, 100, bgs_class_of(100) - 1, &claimed))
-                    #expect(bgs_index_claim_best(index, 100, 100, &claimed) && claimed == start + 5)
+                    var run: UInt32 = 0
+                    #expect(!bgs_index_claim_within(index, 96, 96, 99, &claimed, &run))
+                    #expect(bgs_index_may_have(index, 100, 100))
+                    #expect(bgs_index_claim_within(index, 100, 100, 103, &claimed, &run))
+                    #expect(claimed == start + 5 && run == 100)
+                    #expect(!bgs_index_may_have(index, 100, 103))
                     bgs_index_check(index)
                     #expect(bgs_index_add(index, start, length) == 0)
                     bgs_index_check(index)
