@@ -91,18 +91,31 @@ let package = Package(
             swiftSettings: strict
         ),
 
+        // The fake device, recorded writes, crashes and faults, mkfs images, programs to start.
+        .target(
+            name: "BGTestSupport",
+            dependencies: ["BGDevices", "BGDiskFormat"],
+            path: "Tests/Support",
+            swiftSettings: [.enableUpcomingFeature("InternalImportsByDefault")]
+        ),
         .testTarget(name: "CShimTests", dependencies: ["CShim"]),
         .testTarget(name: "BGAllocationTests", dependencies: ["BGAllocation", "CShim"]),
-        .testTarget(name: "BGDiskFormatTests", dependencies: ["BGDiskFormat"]),
-        .testTarget(name: "BGDevicesTests", dependencies: ["BGDevices", "BGDiskFormat"]),
-        .testTarget(name: "BGTreesTests", dependencies: ["BGTrees", "BGDevices", "BGDiskFormat"]),
-        .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups"]),
+        .testTarget(name: "BGDiskFormatTests", dependencies: ["BGDiskFormat", "BGTestSupport"]),
+        .testTarget(
+            name: "BGDevicesTests",
+            dependencies: ["BGDevices", "BGDiskFormat", "BGTestSupport"]
+        ),
+        .testTarget(
+            name: "BGTreesTests",
+            dependencies: ["BGTrees", "BGDevices", "BGDiskFormat", "BGTestSupport"]
+        ),
+        .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups", "BGTestSupport"]),
         .testTarget(
             name: "CInterfaceTests",
             dependencies: ["BGCInterface", "CBlockGroups"],
             exclude: ["C"]
         ),
-        .testTarget(name: "BgctlTests", dependencies: ["bgctl"]),
+        .testTarget(name: "BgctlTests", dependencies: ["bgctl", "BGTestSupport"]),
         .testTarget(name: "BgbenchTests", dependencies: ["bgbench", "BenchControls"]),
     ],
     cLanguageStandard: .c11,

@@ -59,6 +59,20 @@ extern "C" {
 /* Take free space from the extent tree even where a free-space tree is valid. */
 #define BG_OPEN_EXTENT_TREE (1u << 1)
 
+/* bg_format_options::flags */
+/* Devices may hold something already; it is lost. */
+#define BG_FORMAT_OVERWRITE (1u << 0)
+/* Data and metadata in the same groups: for small file systems. */
+#define BG_FORMAT_MIXED (1u << 1)
+/* Block groups in a tree of their own, for quicker mounts; needs Linux 6.1. */
+#define BG_FORMAT_BLOCK_GROUP_TREE (1u << 2)
+
+/* bg_format_options::checksum, values as on disk */
+#define BG_CHECKSUM_CRC32C   0u
+#define BG_CHECKSUM_XXHASH64 1u
+#define BG_CHECKSUM_SHA256   2u
+#define BG_CHECKSUM_BLAKE2B  3u
+
 /* bg_allocator_options::flags */
 /* Small claims take the locked path too: for measurements. */
 #define BG_ALLOCATOR_NO_MAGAZINES (1u << 0)
@@ -356,28 +370,104 @@ int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *op
 
 /* ---- file systems ------------------------------------------------------- */
 
+/*
+ * What a new file system is to be like. Zero the struct, then set .size = sizeof it; a field
+ * left at zero states no wish.
+ */
+struct bg_format_options {
+	uint32_t size;
+	/* BG_FORMAT_* */
+	uint32_t flags;
+	/*
+	 * A profile bit, or BG_AVAIL_SINGLE. No wish: single for data; for metadata dup on one
+	 * device and raid1 on several.
+	 */
+	uint64_t data_profile;
+	uint64_t metadata_profile;
+	/*
+	 * Bytes of a tree block: a power of two from 4096 to 65536; no wish: 16384. Mixed
+	 * groups need, and get, 4096.
+	 */
+	uint32_t node_size;
+	/* BG_CHECKSUM_* */
+	uint32_t checksum;
+	/*
+	 * Bytes of each device to use; no wish: all. Image files that are shorter, or not
+	 * there, are made as long.
+	 */
+	uint64_t device_bytes;
+	/* Null-terminated UTF-8, at most 255 bytes without a line end; NULL: none. */
+	const char *label;
+	/* The bytes of the file system's UUID; all zero: a random one. */
+	uint8_t uuid[16];
+	/* Must be 0. */
+	uint64_t reserved[4];
+};
+
+/**
+ * bg_fs_format() - make an empty btrfs file system.
+ * @paths:	its image files or block devices.
+ * @path_count:	how many.
+ * @options:	what it is to be like; NULL for the defaults.
+ *
+ * All checks come first: where one device is refused, all are as they were. The file system
+ * is durable when this returns; until then the devices hold none. Blocks on the devices.
+ *
+ * Return: 0, -EINVAL (wishes that cannot be met, a device named twice), -EBUSY (a device is
+ * mounted or in use), -EEXIST (a device holds a file system, a partition table or the like,
+ * and BG_FORMAT_OVERWRITE is not set), -ENOSPC (a device is too small), -EOPNOTSUPP (raid5
+ * and raid6), -ENOENT and the like from open(2), -EIO or -ENOMEM; bg_strerror(NULL) says
+ * more.
+ */
+int bg_fs_format(const char *const *paths, size_t path_count,
+		 const struct bg_format_options *options);
+
 /**
  * bg_fs_open() - open the btrfs file system on these devices or image files.
  * @paths:	its devices, in any order.
  * @path_count:	how many.
- * @flags:	BG_OPEN_*; for now BG_OPEN_READ_ONLY is required.
+ * @flags:	BG_OPEN_*; without BG_OPEN_READ_ONLY it is opened for writing.
  * @fs_out:	set on success; ends with bg_fs_close().
  *
  * Claims on a file system opened read-only stay in memory.
  *
+ * Opened for writing, the devices are this process's alone until bg_fs_close(). Nothing
+ * is written before the first commit. What cannot be kept right is refused: features that
+ * are not known, a log tree to replay, quotas, a balance or device replacement under way,
+ * a free-space tree that is not valid, raid5 and raid6, sectors of other than 4096 bytes,
+ * seeds, and devices that are missing or behind the others.
+ *
  * Return: 0, -EINVAL, -ENOENT and the like from open(2), -EIO, -EUCLEAN (damaged),
- * -ENXIO (a device is missing without which some chunk cannot be read), -EOPNOTSUPP (a feature we
- * do not know), -EROFS (writing was asked for) or -ENOMEM; bg_strerror(NULL) says more.
+ * -ENXIO (a device is missing without which some chunk cannot be read, or, for writing, any),
+ * -EOPNOTSUPP (a feature that we do not know, or do not write), -EBUSY (for writing: a device
+ * is mounted, or open for writing elsewhere), -EROFS (for writing: a device that cannot be
+ * written) or -ENOMEM; bg_strerror(NULL) says more.
  */
 int bg_fs_open(const char *const *paths, size_t path_count, uint32_t flags, struct bg_fs **fs_out);
 
 /**
- * bg_fs_close() - close a file system and free its allocator.
+ * bg_fs_close() - commit what is left, close a file system and free its allocator.
  * @fs:	from bg_fs_open(); NULL is fine.
  *
- * Return: 0.
+ * The file system is closed whatever this returns: what could not be committed is lost, and
+ * the last commit is whole.
+ *
+ * Return: 0, what bg_fs_commit() returns, or -EROFS where an earlier commit had failed.
  */
 int bg_fs_close(struct bg_fs *fs);
+
+/**
+ * bg_fs_commit() - make durable what was recorded before the call.
+ * @fs:	file system.
+ *
+ * Other threads go on claiming, writing and recording meanwhile; commits that arrive while
+ * one is being written share the next one. Blocks until the devices have everything.
+ *
+ * Return: 0, -EINVAL, -EROFS (opened read-only, or an earlier commit failed), or why this
+ * one failed: -EIO and other errors of the devices, -ENOSPC, -EUCLEAN. After a failure the
+ * file system is read-only; its last commit is whole.
+ */
+int bg_fs_commit(struct bg_fs *fs);
 
 /**
  * bg_fs_allocator() - the file system's own allocator, valid until bg_fs_close().
@@ -388,19 +478,431 @@ int bg_fs_close(struct bg_fs *fs);
 struct bg_allocator *bg_fs_allocator(struct bg_fs *fs);
 
 /**
- * bg_fs_pread() - read bytes by logical address, from any good mirror.
+ * bg_fs_pread() - read bytes by logical address, from a good copy.
  * @fs:		file system.
  * @buffer:	receives the bytes; its content is undefined after an error.
  * @length:	bytes.
  * @logical:	first byte.
  *
- * Return: 0, -EINVAL (no chunk holds some of the range) or -EIO.
+ * Data of which a checksum is recorded is verified. Opened for writing, a bad copy is
+ * repaired from a good one; bg_fs_statistics() counts them.
+ *
+ * Return: 0, -EINVAL (no chunk holds some of the range), -EIO (no copy can be read, or none
+ * is right) or -EUCLEAN (the checksum tree is damaged).
  */
 int bg_fs_pread(struct bg_fs *fs, void *buffer, size_t length, uint64_t logical);
 
 /**
+ * bg_fs_pwrite() - write bytes to every copy of space that the caller claimed for data.
+ * @fs:		file system, opened for writing.
+ * @buffer:	the bytes.
+ * @length:	bytes.
+ * @logical:	first byte.
+ *
+ * The space is a claim of BG_DATA on bg_fs_allocator(). The bytes are durable when a commit
+ * that began later is; the extent is part of the file system once it is attached to a file.
+ * Checksums are kept until then. Two writes of the same bytes at once, or a write beside the
+ * attaching of its extent, are the caller's to prevent.
+ *
+ * Return: 0, -EINVAL (some of the range is free, in no group, or in one that is not for
+ * data), -EBUSY (a tree records some of it), -EROFS, or -EIO and other errors of the devices.
+ */
+int bg_fs_pwrite(struct bg_fs *fs, const void *buffer, size_t length, uint64_t logical);
+
+/**
+ * bg_fs_remove_group() - take away a block group that nothing is in.
+ * @fs:		file system, opened for writing.
+ * @logical:	the group's first byte.
+ *
+ * The hole that it leaves on the devices can be used after the next commit.
+ *
+ * Return: 0, -EINVAL, -ENOENT (no group begins there), -EBUSY (claims, extents, or what the
+ * next commit frees are in it, or it is the last one of metadata or SYSTEM), -EROFS, -ENOMEM.
+ */
+int bg_fs_remove_group(struct bg_fs *fs, uint64_t logical);
+
+/* What reading and writing have met since bg_fs_open(). */
+struct bg_fs_statistics {
+	/* Reads that one copy failed, or failed its checksum, and another served. */
+	uint64_t corrected_reads;
+	/* Sectors of data whose checksum was wrong on a copy. */
+	uint64_t checksum_mismatches;
+	/* Copies, of data sectors and tree blocks, that were bad and were written anew. */
+	uint64_t repaired_copies;
+	/* Reads of devices that failed; writes and flushes that failed. */
+	uint64_t read_errors;
+	uint64_t write_errors;
+	uint64_t reserved[3];
+};
+
+/**
+ * bg_fs_statistics() - tell the counters of this moment.
+ * @fs:			file system.
+ * @statistics_out:	filled in.
+ *
+ * Return: 0 or -EINVAL.
+ */
+int bg_fs_statistics(struct bg_fs *fs, struct bg_fs_statistics *statistics_out);
+
+/* ---- files -------------------------------------------------------------- */
+
+/*
+ * Files and directories of the default subvolume, by path: names divided by '/', from its top; empty
+ * names and "." are passed over, ".." is refused. A name is 1 to 255 bytes, any but 0 and '/'.
+ * Symbolic links are not followed, permissions are recorded but not enforced.
+ *
+ * Nothing is durable before bg_fs_commit(). Each call is in a commit wholly or not at all, but for
+ * writes and truncations of more than 128 MiB or of thousands of extents.
+ *
+ * Every call with a path may return -EINVAL (a NULL pointer, a path that cannot be), -ENAMETOOLONG,
+ * -ENOENT, -ENOTDIR, -EOPNOTSUPP (another subvolume begins on the way), -EIO or -EUCLEAN (damaged); every
+ * call that changes something, besides, -EROFS, and where it may take space, -ENOSPC. Below, "as above"
+ * stands for these.
+ */
+struct bg_file;
+
+struct bg_time {
+	/* Since 1970; may be negative. */
+	int64_t seconds;
+	/* 0 to 999999999. */
+	uint32_t nanoseconds;
+	uint32_t reserved;
+};
+
+/* bg_attributes::set: which fields count. */
+#define BG_SET_MODE	       (1u << 0)
+#define BG_SET_OWNER	       (1u << 1)
+#define BG_SET_GROUP	       (1u << 2)
+#define BG_SET_ACCESS_TIME     (1u << 3)
+#define BG_SET_MODIFICATION_TIME (1u << 4)
+#define BG_SET_CREATION_TIME   (1u << 5)
+
+/*
+ * Attributes of a new file, or changes to those of an old one. Zero the struct, then set .size =
+ * sizeof it. What .set does not name is left alone; in a new file it is mode 0644 (directories:
+ * 0755), owner and group 0, and the time now.
+ */
+struct bg_attributes {
+	uint32_t size;
+	/* BG_SET_* */
+	uint32_t set;
+	/* The lower twelve bits of a mode. */
+	uint32_t mode;
+	uint32_t owner;
+	uint32_t group;
+	/* Must be 0. */
+	uint32_t reserved;
+	struct bg_time access_time;
+	struct bg_time modification_time;
+	struct bg_time creation_time;
+};
+
+/* What is known of a file, directory or other inode. */
+struct bg_stat {
+	uint64_t inode;
+	/* Bytes. */
+	uint64_t size;
+	/* Bytes that the data takes, without holes. */
+	uint64_t allocated_bytes;
+	/* Device number of a device file. */
+	uint64_t device;
+	/* With the bits that say what it is, as in stat(2). */
+	uint32_t mode;
+	uint32_t owner;
+	uint32_t group;
+	uint32_t link_count;
+	struct bg_time access_time;
+	/* When anything but the access time was last changed. */
+	struct bg_time change_time;
+	struct bg_time modification_time;
+	struct bg_time creation_time;
+};
+
+/* One name in a directory; valid while bg_readdir()'s callback runs. */
+struct bg_dirent {
+	/* Ended by a 0. */
+	const char *name;
+	/* Bytes, without the 0. */
+	size_t name_length;
+	uint64_t inode;
+	/* What it is: the upper bits of a mode (S_IFMT). */
+	uint32_t mode;
+	/* Another subvolume begins here, which these calls do not enter. */
+	uint32_t is_subvolume;
+};
+
+/**
+ * bg_file_create() - make an empty regular file and open it.
+ * @fs:		file system.
+ * @path:	where.
+ * @attributes:	may be NULL.
+ * @file_out:	set on success; ends with bg_file_close().
+ *
+ * Return: 0, as above, or -EEXIST.
+ */
+int bg_file_create(struct bg_fs *fs, const char *path, const struct bg_attributes *attributes,
+		   struct bg_file **file_out);
+
+/**
+ * bg_file_create_with() - make a regular file with all of its contents.
+ * @fs:		file system.
+ * @path:	where.
+ * @attributes:	may be NULL.
+ * @buffer:	the contents.
+ * @length:	bytes.
+ *
+ * Up to 128 MiB it is one change; the quickest way to make a small file.
+ *
+ * Return: 0, as above, or -EEXIST.
+ */
+int bg_file_create_with(struct bg_fs *fs, const char *path, const struct bg_attributes *attributes,
+			const void *buffer, size_t length);
+
+/**
+ * bg_file_open() - open a regular file.
+ * @fs:		file system.
+ * @path:	where.
+ * @file_out:	set on success; ends with bg_file_close().
+ *
+ * Return: 0, as above, -EISDIR, -ELOOP (a symbolic link) or -EINVAL (no regular file).
+ */
+int bg_file_open(struct bg_fs *fs, const char *path, struct bg_file **file_out);
+
+/**
+ * bg_file_close() - close a file.
+ * @file:	NULL is fine. To be closed before bg_fs_close().
+ *
+ * The handle is gone in either case. The last close of a file that was removed meanwhile
+ * removes its data.
+ *
+ * Return: 0, or what kept the data of a removed file from being removed.
+ */
+int bg_file_close(struct bg_file *file);
+
+/**
+ * bg_file_pread() - read bytes.
+ * @file:	file.
+ * @buffer:	receives the bytes; its content is undefined after an error.
+ * @length:	bytes wanted.
+ * @offset:	first byte.
+ * @length_out:	how many were read: fewer than wanted only where the file ends.
+ *
+ * Return: 0, -EINVAL, -EIO (no copy can be read, or none has the right checksum), -EOPNOTSUPP
+ * (compressed data) or -EUCLEAN.
+ */
+int bg_file_pread(struct bg_file *file, void *buffer, size_t length, uint64_t offset,
+		  size_t *length_out);
+
+/**
+ * bg_file_pwrite() - write bytes; all of them, or it fails.
+ * @file:	file.
+ * @buffer:	bytes.
+ * @length:	how many.
+ * @offset:	where; the file grows where they pass its end.
+ *
+ * Data is never overwritten in place: a crash leaves each sector as it was or as it was
+ * written. Writes to one file wait for each other.
+ *
+ * Return: 0, -EINVAL, -EFBIG, -EPERM (marked as immutable), -ENOSPC, -EROFS, -EIO, -EOPNOTSUPP (a
+ * part of a compressed sector) or -EUCLEAN.
+ */
+int bg_file_pwrite(struct bg_file *file, const void *buffer, size_t length, uint64_t offset);
+
+/**
+ * bg_file_truncate() - give a file another size.
+ * @file:	file.
+ * @size:	bytes; what is new reads as zeroes.
+ *
+ * Return: 0, -EINVAL, -EFBIG, -EPERM, -EROFS, -EIO, -EUCLEAN; -ENOSPC for lengthening only.
+ */
+int bg_file_truncate(struct bg_file *file, uint64_t size);
+
+/**
+ * bg_file_stat() - tell what is known of an open file.
+ * @file:	file.
+ * @stat_out:	filled in.
+ *
+ * Return: 0, -EINVAL, -EIO or -EUCLEAN.
+ */
+int bg_file_stat(struct bg_file *file, struct bg_stat *stat_out);
+
+/**
+ * bg_file_attach() - make a claimed extent, written by bg_fs_pwrite(), a part of a file.
+ * @file:	file.
+ * @offset:	where: a multiple of the sector size. The file grows to hold all of it.
+ * @extent:	from bg_claim() on the file system's allocator, with BG_DATA.
+ *
+ * On success the file owns the extent, in place of what it had there; on failure it is still the
+ * caller's, to be attached elsewhere or given back.
+ *
+ * Return: 0, -EINVAL (unaligned, or no claim of data), -EBUSY (a tree records some of it), -EFBIG,
+ * -EPERM, -ENOSPC, -EROFS, -EIO or -EUCLEAN.
+ */
+int bg_file_attach(struct bg_file *file, uint64_t offset, const struct bg_extent *extent);
+
+/**
+ * bg_mkdir() - make a directory.
+ * @fs:		file system.
+ * @path:	where.
+ * @attributes:	may be NULL.
+ *
+ * Return: 0, as above, or -EEXIST.
+ */
+int bg_mkdir(struct bg_fs *fs, const char *path, const struct bg_attributes *attributes);
+
+/**
+ * bg_mknod() - make a device file, pipe or socket.
+ * @fs:		file system.
+ * @path:	where.
+ * @mode:	what: S_IFCHR, S_IFBLK, S_IFIFO or S_IFSOCK alone.
+ * @device:	number of a device file, otherwise 0.
+ * @attributes:	may be NULL.
+ *
+ * Return: 0, as above, or -EEXIST.
+ */
+int bg_mknod(struct bg_fs *fs, const char *path, uint32_t mode, uint64_t device,
+	     const struct bg_attributes *attributes);
+
+/**
+ * bg_symlink() - make a symbolic link.
+ * @fs:		file system.
+ * @target:	where it leads: 1 to 4095 bytes.
+ * @path:	where it is made.
+ * @attributes:	may be NULL.
+ *
+ * Return: 0, as above, or -EEXIST.
+ */
+int bg_symlink(struct bg_fs *fs, const char *target, const char *path,
+	       const struct bg_attributes *attributes);
+
+/**
+ * bg_readlink() - tell where a symbolic link leads.
+ * @fs:		file system.
+ * @path:	the link.
+ * @target:	receives the target, cut to fit, without a 0 at its end; may be NULL if @size is 0.
+ * @size:	bytes at @target.
+ * @length_out:	bytes of the whole target.
+ *
+ * Return: 0, as above, or -EINVAL (no symbolic link).
+ */
+int bg_readlink(struct bg_fs *fs, const char *path, char *target, size_t size, size_t *length_out);
+
+/**
+ * bg_link() - give a file another name.
+ * @fs:		file system.
+ * @existing:	a name that it has; not a directory.
+ * @path:	the new one.
+ *
+ * Return: 0, as above, -EEXIST, -EPERM (a directory, or marked as immutable) or -EMLINK.
+ */
+int bg_link(struct bg_fs *fs, const char *existing, const char *path);
+
+/**
+ * bg_rename() - give a file or directory another name, anywhere.
+ * @fs:		file system.
+ * @from:	its name.
+ * @to:		the new one. A file, or an empty directory, of that name is replaced by one of its
+ *		own sort.
+ *
+ * Return: 0, as above, -EISDIR, -ENOTEMPTY, -EMLINK, -EPERM, -EBUSY (the top directory) or -EINVAL (a
+ * directory into itself).
+ */
+int bg_rename(struct bg_fs *fs, const char *from, const char *to);
+
+/**
+ * bg_unlink() - remove a name of anything but a directory.
+ * @fs:		file system.
+ * @path:	the name.
+ *
+ * With the last name, and once it is open no more, the file goes. Never refused for want of space.
+ *
+ * Return: 0, as above, -EISDIR or -EPERM (marked as immutable).
+ */
+int bg_unlink(struct bg_fs *fs, const char *path);
+
+/**
+ * bg_rmdir() - remove an empty directory.
+ * @fs:		file system.
+ * @path:	its name.
+ *
+ * Return: 0, as above, -ENOTEMPTY, -EPERM or -EBUSY (the top directory).
+ */
+int bg_rmdir(struct bg_fs *fs, const char *path);
+
+/**
+ * bg_readdir() - visit the names in a directory, without "." and "..", in the order they were made.
+ * @fs:		file system.
+ * @path:	directory.
+ * @visit:	called without any lock held; non-zero stops.
+ * @context:	passed to @visit.
+ *
+ * Return: 0, as above, or what @visit returned.
+ */
+int bg_readdir(struct bg_fs *fs, const char *path,
+	       int (*visit)(void *context, const struct bg_dirent *entry), void *context);
+
+/**
+ * bg_stat() - tell what is known of a file, directory or other inode.
+ * @fs:		file system.
+ * @path:	where; a symbolic link is not followed.
+ * @stat_out:	filled in.
+ *
+ * Return: 0 or as above.
+ */
+int bg_stat(struct bg_fs *fs, const char *path, struct bg_stat *stat_out);
+
+/**
+ * bg_set_attributes() - change mode, owner, group or times.
+ * @fs:		file system.
+ * @path:	whose.
+ * @attributes:	what bg_attributes::set names is changed.
+ *
+ * Return: 0, as above, or -EPERM (marked as immutable).
+ */
+int bg_set_attributes(struct bg_fs *fs, const char *path, const struct bg_attributes *attributes);
+
+/**
+ * bg_set_xattr() - set an extended attribute, or remove it.
+ * @fs:		file system.
+ * @path:	whose.
+ * @name:	such as "user.note": 1 to 255 bytes.
+ * @value:	bytes; NULL removes the attribute.
+ * @length:	how many.
+ *
+ * Return: 0, as above, -EPERM, -E2BIG (more than a tree block holds) or -ENODATA (none to remove).
+ */
+int bg_set_xattr(struct bg_fs *fs, const char *path, const char *name, const void *value,
+		 size_t length);
+
+/**
+ * bg_get_xattr() - read an extended attribute.
+ * @fs:		file system.
+ * @path:	whose.
+ * @name:	its name.
+ * @value:	receives the value, cut to fit; may be NULL if @size is 0.
+ * @size:	bytes at @value.
+ * @length_out:	bytes of the whole value.
+ *
+ * Return: 0, as above, or -ENODATA (there is none of this name).
+ */
+int bg_get_xattr(struct bg_fs *fs, const char *path, const char *name, void *value, size_t size,
+		 size_t *length_out);
+
+/**
+ * bg_list_xattrs() - visit the names of all extended attributes.
+ * @fs:		file system.
+ * @path:	whose.
+ * @visit:	called without any lock held, with a name ended by a 0; non-zero stops.
+ * @context:	passed to @visit.
+ *
+ * Return: 0, as above, or what @visit returned.
+ */
+int bg_list_xattrs(struct bg_fs *fs, const char *path, int (*visit)(void *context, const char *name),
+		   void *context);
+
+/**
  * bg_strerror() - what went wrong last on this thread, in words.
- * @fs:	file system; NULL for a failed bg_fs_open() and for allocators.
+ * @fs:	file system; NULL for a failed bg_fs_open() or bg_fs_format(), and for allocators.
  *
  * Return: a string, valid until this thread's next failing call; empty when
  * nothing has failed.

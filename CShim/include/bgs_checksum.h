@@ -36,6 +36,18 @@ enum bgs_checksum_type {
  */
 int bgs_checksum(unsigned int type, const void *data, size_t length, void *out);
 
+/**
+ * bgs_crc32c_raw() - crc32c without its usual first and last inversion.
+ * @seed:	register to start from.
+ * @data:	bytes.
+ * @length:	how many; at most INT_MAX.
+ *
+ * Names are hashed so: with a seed of the file system's choice.
+ *
+ * Return: the register.
+ */
+uint32_t bgs_crc32c_raw(uint32_t seed, const void *data, size_t length);
+
 #ifdef __cplusplus
 }
 #endif

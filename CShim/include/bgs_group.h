@@ -182,6 +182,10 @@ struct bgs_group_numbers {
 };
 /* Calls windows back, so that runs are whole. */
 void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out);
+/* Free sectors, lent ones included, which it leaves where they are. */
+uint64_t bgs_group_free_sectors(struct bgs_group *group);
+/* Whether any of a range is free, lent or not; leaves windows where they are. */
+bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /* First free run that ends above an absolute sector, whole; false: none. Calls windows back. */
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out);

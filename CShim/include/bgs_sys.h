@@ -85,6 +85,14 @@ int bgs_fsync(int fd);
 uint64_t bgs_monotonic_ns(void);
 
 /**
+ * bgs_realtime() - the time of day.
+ * @nanoseconds_out:	0 to 999999999, to be added to the seconds.
+ *
+ * Return: seconds since 1970.
+ */
+int64_t bgs_realtime(uint32_t *nanoseconds_out);
+
+/**
  * bgs_alloc_aligned() - zeroed memory for transfers.
  * @alignment:	a power of two, at least the size of a pointer.
  * @length:	bytes, not 0.

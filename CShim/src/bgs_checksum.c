@@ -56,6 +56,11 @@ int bgs_checksum(unsigned int type, const void *data, size_t length, void *out)
 	return 0;
 }
 
+uint32_t bgs_crc32c_raw(uint32_t seed, const void *data, size_t length)
+{
+	return crc32_iscsi((unsigned char *)(uintptr_t)data, (int)length, seed);
+}
+
 /* Lets libsodium choose the code for this machine; its hashes are right without it, only slower. */
 __attribute__((constructor)) static void choose_implementation(void)
 {

@@ -491,6 +491,64 @@ void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *number
 	group_unlock_trim(group);
 }
 
+uint64_t bgs_group_free_sectors(struct bgs_group *group)
+{
+	uint64_t sectors;
+
+	bgs_spin_lock(&group->lock);
+	sectors = group->index.free_sectors;
+	if (group->lends)
+		sectors += lent_sectors(group);
+	bgs_spin_unlock(&group->lock);
+	return sectors;
+}
+
+/* Whether a lent window or a cluster has a free sector of the range. */
+static bool lent_overlaps(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	uint64_t first = sector >> BGS_REGION_SHIFT;
+	uint64_t last = (sector + sectors - 1) >> BGS_REGION_SHIFT;
+	const struct bgs_window *window;
+	struct bgs_cluster *cluster;
+	bool overlaps = false;
+
+	for (window = group->lent; window; window = window->next) {
+		uint64_t tag = window->magazine->tag[window->type];
+		uint32_t mask = UINT32_MAX;
+
+		if (tag < first || tag > last)
+			continue;
+		if (tag == first)
+			mask &= UINT32_MAX << sector % BGS_REGION_SECTORS;
+		if (tag == last)
+			mask &= UINT32_MAX >> (BGS_REGION_SECTORS - 1 -
+					       (sector + sectors - 1) % BGS_REGION_SECTORS);
+		if (bgs_word_bits(__atomic_load_n(&window->magazine->word[window->type],
+						  __ATOMIC_RELAXED)) &
+		    mask)
+			return true;
+	}
+	for (cluster = group->clusters; cluster && !overlaps; cluster = cluster->next_on_group) {
+		bgs_spin_lock(&cluster->lock);
+		overlaps = cluster->next < cluster->end && sector < cluster->end &&
+			   cluster->next < sector + sectors;
+		bgs_spin_unlock(&cluster->lock);
+	}
+	return overlaps;
+}
+
+bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	bool found;
+
+	bgs_spin_lock(&group->lock);
+	found = bgs_index_any_free(&group->index, group_relative(group, sector), (uint32_t)sectors);
+	if (!found && group->lends)
+		found = lent_overlaps(group, sector, sectors);
+	bgs_spin_unlock(&group->lock);
+	return found;
+}
+
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {

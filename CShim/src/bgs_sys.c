@@ -121,6 +121,15 @@ uint64_t bgs_monotonic_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+int64_t bgs_realtime(uint32_t *nanoseconds_out)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	*nanoseconds_out = (uint32_t)now.tv_nsec;
+	return (int64_t)now.tv_sec;
+}
+
 void *bgs_alloc_aligned(size_t alignment, size_t length)
 {
 	void *memory;

@@ -97,6 +97,18 @@ package struct GroupReference {
         )
     }
 
+    /// Free bytes of a cached group, found without calling back what is lent.
+    package var freeBytes: UInt64 { unsafe bgs_group_free_sectors(pointer) << sectorShift }
+
+    /// Claimed and not yet given back or owned.
+    package var claimedBytes: UInt64 { statistics.claimedBytes }
+
+    /// Whether any of a range is free in this group; the range is whole sectors inside it.
+    package func hasFree(_ logical: UInt64, _ length: UInt64) -> Bool {
+        guard let range = sectors(logical, length) else { return false }
+        return unsafe bgs_group_has_free(pointer, range.first, range.count)
+    }
+
     /// The first free run that ends above an address, whole; nil when there is none.
     package func nextFree(endingAbove logical: UInt64) -> (logical: UInt64, length: UInt64)? {
         var sector: UInt64 = 0
@@ -111,7 +123,9 @@ package struct GroupReference {
     /// What kept the group from being cached: 0 or a negative errno.
     package var cacheError: CInt { unsafe bgs_group_cache_error(pointer) }
 
-    var isCached: Bool { unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue }
+    package var isCached: Bool {
+        unsafe bgs_group_caching(pointer) == BGS_CACHING_FINISHED.rawValue
+    }
 }
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.

@@ -4,9 +4,10 @@
 import BGAllocation
 import BGDiskFormat
 import BlockGroups
-import CBlockGroups
+public import CBlockGroups
 
-private func filesystem(_ fs: OpaquePointer) -> Filesystem {
+/// The file system behind a handle.
+func filesystem(_ fs: OpaquePointer) -> Filesystem {
     unsafe Unmanaged<Filesystem>.fromOpaque(UnsafeRawPointer(fs)).takeUnretainedValue()
 }
 
@@ -41,8 +42,19 @@ public func bg_fs_open(
 @c @implementation
 public func bg_fs_close(_ fs: OpaquePointer?) -> CInt {
     guard let fs = unsafe fs else { return 0 }
+    let result = filesystemReturnCode { () throws(FilesystemError) in
+        try unsafe filesystem(fs).close()
+    }
     unsafe Unmanaged<Filesystem>.fromOpaque(UnsafeRawPointer(fs)).release()
-    return 0
+    return result
+}
+
+@c @implementation
+public func bg_fs_commit(_ fs: OpaquePointer?) -> CInt {
+    guard let fs = unsafe fs else { return refuseArgument("fs is NULL") }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        try unsafe filesystem(fs).commit()
+    }
 }
 
 @c @implementation
@@ -67,4 +79,50 @@ public func bg_fs_pread(
             into: UnsafeMutableRawBufferPointer(start: buffer, count: length)
         )
     }
+}
+
+@c @implementation
+public func bg_fs_pwrite(
+    _ fs: OpaquePointer?,
+    _ buffer: UnsafeRawPointer?,
+    _ length: Int,
+    _ logical: UInt64
+) -> CInt {
+    guard let fs = unsafe fs, unsafe buffer != nil || length == 0, length >= 0 else {
+        return refuseArgument("a pointer is NULL, or the length is absurd")
+    }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        try unsafe filesystem(fs).write(
+            logical: logical,
+            from: UnsafeRawBufferPointer(start: buffer, count: length)
+        )
+    }
+}
+
+@c @implementation
+public func bg_fs_remove_group(_ fs: OpaquePointer?, _ logical: UInt64) -> CInt {
+    guard let fs = unsafe fs else { return refuseArgument("fs is NULL") }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        try unsafe filesystem(fs).removeEmptyGroup(at: logical)
+    }
+}
+
+@c @implementation
+public func bg_fs_statistics(
+    _ fs: OpaquePointer?,
+    _ statistics_out: UnsafeMutablePointer<bg_fs_statistics>?
+) -> CInt {
+    guard let fs = unsafe fs, let out = unsafe statistics_out else {
+        return refuseArgument("a pointer is NULL")
+    }
+    let now = unsafe filesystem(fs).statistics
+    unsafe out.pointee = bg_fs_statistics(
+        corrected_reads: now.correctedReads,
+        checksum_mismatches: now.checksumMismatches,
+        repaired_copies: now.repairedCopies,
+        read_errors: now.readErrors,
+        write_errors: now.writeErrors,
+        reserved: (0, 0, 0)
+    )
+    return 0
 }

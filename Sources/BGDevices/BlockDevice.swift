@@ -9,6 +9,7 @@
 
 package import BGDiskFormat
 internal import CShim
+internal import Synchronization
 
 /// A device or image file.
 package protocol BlockDevice: AnyObject, Sendable {
@@ -54,6 +55,7 @@ extension FilesystemError.Code {
         case 6: self = .missingDevice
         case 12: self = .noMemory
         case 16: self = .busy
+        case 17: self = .exists
         case 22: self = .invalidArgument
         case 28: self = .noSpace
         case 30: self = .readOnly
@@ -63,22 +65,31 @@ extension FilesystemError.Code {
 }
 
 /// A regular file or block device, opened by path.
+///
+/// One that is opened for writing is nobody else's until it is let go: not mounted, not under a loop
+/// device, not open for writing a second time, by this library or any program that asks for the lock.
 package final class FileDevice: BlockDevice {
     private let descriptor: CInt
-    package let byteCount: UInt64
+    private let size: Atomic<UInt64>
+
+    package var byteCount: UInt64 { size.load(ordering: .relaxed) }
+
+    /// Whether its length is given by hardware, or whatever stands behind it.
+    package var isBlockDevice: Bool { bgs_device_is_block(descriptor) == 1 }
 
     /// Opens the file with this null-terminated path.
+    ///
+    /// Throws `.busy` for writing what is in use.
     package init(path: UnsafePointer<CChar>, writable: Bool) throws(FilesystemError) {
-        let opened = unsafe bgs_open(path, writable ? BGS_OPEN_WRITE : 0)
+        var use = BGS_DEVICE_UNUSED
+        let opened =
+            unsafe writable ? bgs_device_open_exclusive(path, &use) : bgs_open(path, 0)
         guard opened >= 0 else {
-            throw FilesystemError(
-                FilesystemError.Code(systemError: opened),
-                "device",
-                "cannot be opened"
-            )
+            let code = FilesystemError.Code(systemError: opened)
+            throw FilesystemError(code, "device", FileDevice.words(code, use))
         }
-        var size: UInt64 = 0
-        let failed = unsafe bgs_file_size(opened, &size)
+        var bytes: UInt64 = 0
+        let failed = unsafe bgs_file_size(opened, &bytes)
         guard failed == 0 else {
             bgs_close(opened)
             throw FilesystemError(
@@ -88,7 +99,78 @@ package final class FileDevice: BlockDevice {
             )
         }
         descriptor = opened
-        byteCount = size
+        size = Atomic(bytes)
+    }
+
+    /// Makes an image file of zeros with this null-terminated path; it takes no room on its disk
+    /// until it is written.
+    ///
+    /// Throws `.exists` where something is there already.
+    package init(
+        creating path: UnsafePointer<CChar>,
+        byteCount: UInt64
+    ) throws(FilesystemError) {
+        let opened = unsafe bgs_device_create(path)
+        guard opened >= 0 else {
+            throw FilesystemError(
+                FilesystemError.Code(systemError: opened),
+                "device",
+                "cannot be made"
+            )
+        }
+        let failed = bgs_device_resize(opened, byteCount)
+        guard failed == 0 else {
+            bgs_close(opened)
+            _ = unsafe bgs_device_remove(path)
+            throw FilesystemError(
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "cannot be made % bytes long",
+                byteCount
+            )
+        }
+        descriptor = opened
+        size = Atomic(byteCount)
+    }
+
+    private static func words(
+        _ code: FilesystemError.Code,
+        _ use: bgs_device_use
+    ) -> StaticString {
+        guard code == .busy else { return "cannot be opened" }
+        return switch use {
+        case BGS_DEVICE_MOUNTED: "is mounted"
+        case BGS_DEVICE_LOOPED: "is in use by a loop device"
+        case BGS_DEVICE_LOCKED: "is open for writing already"
+        default: "is in use: mounted, partitioned or part of another device"
+        }
+    }
+
+    /// Removes a file that was made by mistake; what cannot be removed stays.
+    package static func remove(path: UnsafePointer<CChar>) {
+        _ = unsafe bgs_device_remove(path)
+    }
+
+    /// Whether `other` is the same file or block device, by whatever path.
+    package func isSame(as other: FileDevice) -> Bool {
+        bgs_device_is_same(descriptor, other.descriptor) == 1
+    }
+
+    /// Makes an image file longer, by zeros that take no room, or shorter. Call it while nobody
+    /// reads or writes.
+    ///
+    /// Throws `.invalidArgument` for a block device.
+    package func resize(to byteCount: UInt64) throws(FilesystemError) {
+        let failed = bgs_device_resize(descriptor, byteCount)
+        guard failed == 0 else {
+            throw FilesystemError(
+                FilesystemError.Code(systemError: failed),
+                "device",
+                "cannot be made % bytes long",
+                byteCount
+            )
+        }
+        size.store(byteCount, ordering: .relaxed)
     }
 
     deinit { bgs_close(descriptor) }

@@ -6,7 +6,10 @@
 //   2. A copy whose checksum holds but whose features are unknown ends the search: an older copy
 //      that looks usable must not hide it.
 //
-// Locks: none; all fields but the counter are constant.
+//   3. A device whose flush failed once fails every later one: the kernel reports a lost write once,
+//      and a second flush would call durable what is gone.
+//
+// Locks: none; all fields but the counters are constant.
 
 package import BGDiskFormat
 internal import Synchronization
@@ -19,11 +22,20 @@ package final class Device: Sendable {
     /// The newest valid copy on this device.
     package let superBlock: SuperBlock
     private let readErrorCount = Atomic<UInt64>(0)
+    private let writeErrorCount = Atomic<UInt64>(0)
+    /// Writes that returned.
+    private let writtenCount = Atomic<UInt64>(0)
+    /// What `writtenCount` was before a flush that succeeded: those writes are durable.
+    private let flushedCount = Atomic<UInt64>(0)
+    private let hasLostWrites = Atomic<Bool>(false)
 
     package var devid: UInt64 { superBlock.device.devid }
     package var uuid: FilesystemUUID { superBlock.device.uuid }
     /// Reads that failed since the device was opened.
     package var readErrors: UInt64 { readErrorCount.load(ordering: .relaxed) }
+
+    /// Writes and flushes that failed since the device was opened.
+    package var writeErrors: UInt64 { writeErrorCount.load(ordering: .relaxed) }
 
     package init(index: Int, storage: any BlockDevice, superBlock: SuperBlock) {
         self.index = index
@@ -42,6 +54,40 @@ package final class Device: Sendable {
             readErrorCount.wrappingAdd(1, ordering: .relaxed)
             throw error.located(devid: devid, physical: physical)
         }
+    }
+
+    /// Writes to the device; a failure is counted and says which device it was.
+    package func write(
+        physical: UInt64,
+        from buffer: UnsafeRawBufferPointer
+    ) throws(FilesystemError) {
+        // Also a write that fails may have left bytes that are not durable.
+        defer { writtenCount.wrappingAdd(1, ordering: .releasing) }
+        do throws(FilesystemError) {
+            try unsafe storage.write(physical: physical, from: buffer)
+        } catch {
+            writeErrorCount.wrappingAdd(1, ordering: .relaxed)
+            throw error.located(devid: devid, physical: physical)
+        }
+    }
+
+    /// Waits until every write that returned before is durable; asks nothing of the device where
+    /// nothing was written since the last time.
+    package func flush() throws(FilesystemError) {
+        let written = writtenCount.load(ordering: .acquiring)
+        do throws(FilesystemError) {
+            if hasLostWrites.load(ordering: .acquiring) {
+                throw FilesystemError(.io, "device", "lost writes when it was flushed before")
+            }
+            if flushedCount.load(ordering: .acquiring) >= written { return }
+            try storage.flush()
+        } catch {
+            hasLostWrites.store(true, ordering: .releasing)
+            writeErrorCount.wrappingAdd(1, ordering: .relaxed)
+            throw error.located(devid: devid)
+        }
+        // Another thread's flush may have got further meanwhile: never backwards.
+        _ = flushedCount.max(written, ordering: .releasing)
     }
 }
 
@@ -73,8 +119,10 @@ package struct SuperBlockSearch {
                 damaged.append(error.located(deviceIndex: index, physical: physical))
             }
         }
-        if newest != nil {
-            warnings = damaged
+        if let newest {
+            // The file system may be shorter than its device: then there are fewer copies.
+            let length = newest.device.totalBytes
+            warnings = damaged.filter { ($0.physical ?? 0) < length }
         } else {
             failure = SuperBlockSearch.mostTelling(damaged, index: index)
         }

@@ -9,7 +9,7 @@ internal import CShim
 package final class Mutex: @unchecked Sendable {
     /// Ascending: a thread takes a lock only above those it holds.
     package enum Class {
-        case file, commit, tree, chunks
+        case file, commit, tree, chunks, sums
 
         fileprivate var order: bgs_lock_class {
             switch self {
@@ -17,6 +17,7 @@ package final class Mutex: @unchecked Sendable {
             case .commit: BGS_MUTEX_COMMIT
             case .tree: BGS_MUTEX_TREE
             case .chunks: BGS_MUTEX_CHUNKS
+            case .sums: BGS_MUTEX_SUMS
             }
         }
     }

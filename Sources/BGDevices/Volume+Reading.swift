@@ -80,7 +80,7 @@ extension Volume {
         length: Int,
         verify: (RawSpan) throws(FilesystemError) -> Void
     ) throws(FilesystemError) -> [UInt8] {
-        guard let chunk = chunkMap.chunk(at: logical) else {
+        guard let chunk = chunk(at: logical) else {
             throw FilesystemError(
                 .corrupt,
                 "address",
@@ -106,8 +106,9 @@ extension Volume {
             ?? FilesystemError(.io, "address", "no mirror to read", logical: logical)
     }
 
-    private func mappedChunk(at logical: UInt64) throws(FilesystemError) -> Chunk {
-        guard let chunk = chunkMap.chunk(at: logical) else {
+    /// The chunk of an address that must have one.
+    func mappedChunk(at logical: UInt64) throws(FilesystemError) -> Chunk {
+        guard let chunk = chunk(at: logical) else {
             throw FilesystemError(
                 .invalidArgument,
                 "address",

@@ -7,8 +7,9 @@
 //   2. `superBlock` is the newest valid one of all devices.
 //   3. Every chunk in the map can be served (ChunkMap).
 //
-// Locks: none. `addChunk` and `addDevice` belong to opening: no other call may run beside them.
-// Reading is for any number of threads at once.
+// Locks: BGS_RWLOCK_MAP guards the map of chunks, which readers look up while chunks come and go.
+// `addDevice`, and `addChunk` for chunks with missing devices, belong to opening: no other call may
+// run beside them. Reading and writing are for any number of threads at once.
 
 package import BGDiskFormat
 internal import Synchronization
@@ -23,8 +24,17 @@ package final class Volume: @unchecked Sendable {
     package private(set) var warnings: [FilesystemError]
     /// Device ids that chunks or device items name and that are not there, each once.
     package private(set) var missingDevids: [UInt64] = []
-    package private(set) var chunkMap = ChunkMap()
+    private var map = ChunkMap()
+    private let mapLock = ReadWriteLock(.map)
     private let correctedReadCount = Atomic<UInt64>(0)
+
+    /// The chunks of this moment.
+    package var chunkMap: ChunkMap { mapLock.withReadLock { map } }
+
+    /// The chunk that holds `logical`, if any. - Complexity: O(log chunks)
+    package func chunk(at logical: UInt64) -> Chunk? {
+        mapLock.withReadLock { map.chunk(at: logical) }
+    }
 
     /// Reads that one mirror failed and another served.
     package var correctedReads: UInt64 { correctedReadCount.load(ordering: .relaxed) }
@@ -186,7 +196,25 @@ package final class Volume: @unchecked Sendable {
         }
     }
 
-    /// Maps a chunk. Part of opening; a chunk that is mapped already changes nothing.
+    /// Opens devices on which a file system is to be made, each as its item of `items` says; no
+    /// chunk is mapped.
+    package init(
+        formatting superBlock: SuperBlock,
+        devices storages: [any BlockDevice],
+        items: [DeviceItem]
+    ) {
+        precondition(storages.count == items.count)
+        self.superBlock = superBlock
+        warnings = []
+        devices = storages.enumerated().map { index, storage in
+            precondition(items[index].totalBytes <= storage.byteCount)
+            var own = superBlock
+            own.device = items[index]
+            return Device(index: index, storage: storage, superBlock: own)
+        }
+    }
+
+    /// Maps a chunk; one that is mapped already changes nothing.
     ///
     /// Throws `.corrupt` for one that overlaps another or does not fit its devices,
     /// `.missingDevice` where too many of its devices are not there.
@@ -224,27 +252,40 @@ package final class Volume: @unchecked Sendable {
                 devid: devid
             )
         }
-        try chunkMap.insert(chunk)
+        try mapLock.withWriteLock { () throws(FilesystemError) in try map.insert(chunk) }
     }
 
-    /// The counters of reading, of this moment.
+    /// Unmaps the chunk that begins at `logical`: nothing there is read or written any more.
+    ///
+    /// Throws `.notFound` where no chunk begins there.
+    package func removeChunk(logical: UInt64) throws(FilesystemError) {
+        let removed = mapLock.withWriteLock { map.remove(logical: logical) }
+        guard removed != nil else {
+            throw FilesystemError(.notFound, "chunk", "none begins there", logical: logical)
+        }
+    }
+
+    /// The counters of reading and writing, of this moment.
     package var statistics: Statistics {
         Statistics(
             correctedReads: correctedReads,
-            readErrors: devices.map { DeviceReadErrors(devid: $0.devid, count: $0.readErrors) }
+            readErrors: devices.map { DeviceErrors(devid: $0.devid, count: $0.readErrors) },
+            writeErrors: devices.map { DeviceErrors(devid: $0.devid, count: $0.writeErrors) }
         )
     }
 
-    /// What reading has met since the volume was opened.
+    /// What reading and writing have met since the volume was opened.
     package struct Statistics: Equatable, Sendable {
         /// Reads that one mirror failed and another served.
         package var correctedReads: UInt64
         /// In the order of `devices`.
-        package var readErrors: [DeviceReadErrors]
+        package var readErrors: [DeviceErrors]
+        /// In the order of `devices`; failed flushes count, too.
+        package var writeErrors: [DeviceErrors]
     }
 
-    /// Failed reads of one device.
-    package struct DeviceReadErrors: Equatable, Sendable {
+    /// Failures of one device.
+    package struct DeviceErrors: Equatable, Sendable {
         package var devid: UInt64
         package var count: UInt64
     }

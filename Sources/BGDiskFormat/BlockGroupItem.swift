@@ -29,6 +29,19 @@ package struct BlockGroupItem: Equatable, Sendable {
         self.flags = flags
     }
 
+    /// Where the item lies in the extent tree or the block-group tree.
+    package var key: Key { Key(logical, .blockGroupItem, length) }
+
+    /// The item's bytes.
+    package var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(Self.byteCount)
+        bytes.append(littleEndian: used)
+        bytes.append(littleEndian: chunkObjectid)
+        bytes.append(littleEndian: flags.rawValue)
+        return bytes
+    }
+
     package init(key: Key, _ bytes: RawSpan, _ limits: FormatLimits) throws(FilesystemError) {
         try bytes.requireExactly(BlockGroupItem.byteCount, "block group")
         logical = key.objectid

@@ -76,6 +76,30 @@ package struct ChunkItem: Equatable, Sendable {
         self.stripes = stripes
     }
 
+    /// Where the item lies in the chunk tree.
+    package var key: Key { Key(ObjectID.firstChunk, .chunkItem, logical) }
+
+    /// The item's bytes, in the chunk tree as in the system chunk array.
+    package var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(ChunkItem.byteCount(stripeCount: stripes.count))
+        bytes.append(littleEndian: length)
+        bytes.append(littleEndian: owner)
+        bytes.append(littleEndian: stripeLength)
+        bytes.append(littleEndian: flags.rawValue)
+        bytes.append(littleEndian: ioAlign)
+        bytes.append(littleEndian: ioWidth)
+        bytes.append(littleEndian: sectorSize)
+        bytes.append(littleEndian: UInt16(stripes.count))
+        bytes.append(littleEndian: subStripes)
+        for stripe in stripes {
+            bytes.append(littleEndian: stripe.devid)
+            bytes.append(littleEndian: stripe.physical)
+            bytes.append(stripe.deviceUUID)
+        }
+        return bytes
+    }
+
     /// Reads the item with this key; `bytes` are exactly the item.
     package init(key: Key, _ bytes: RawSpan, _ limits: FormatLimits) throws(FilesystemError) {
         try self.init(key: key, prefix: bytes, limits)

@@ -24,6 +24,54 @@ package struct DeviceItem: Equatable, Sendable {
     /// The metadata UUID of the file system.
     package var filesystemUUID: FilesystemUUID
 
+    /// A device that nothing lies on yet.
+    package init(
+        devid: UInt64,
+        totalBytes: UInt64,
+        sectorSize: UInt32,
+        uuid: FilesystemUUID,
+        filesystemUUID: FilesystemUUID
+    ) {
+        self.devid = devid
+        self.totalBytes = totalBytes
+        bytesUsed = 0
+        ioAlign = sectorSize
+        ioWidth = sectorSize
+        self.sectorSize = sectorSize
+        type = 0
+        generation = 0
+        startOffset = 0
+        deviceGroup = 0
+        seekSpeed = 0
+        bandwidth = 0
+        self.uuid = uuid
+        self.filesystemUUID = filesystemUUID
+    }
+
+    /// Where the item lies in the chunk tree.
+    package var key: Key { Key(ObjectID.deviceItems, .deviceItem, devid) }
+
+    /// The item's bytes, in the chunk tree as in a super block.
+    package var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(DeviceItem.byteCount)
+        bytes.append(littleEndian: devid)
+        bytes.append(littleEndian: totalBytes)
+        bytes.append(littleEndian: bytesUsed)
+        bytes.append(littleEndian: ioAlign)
+        bytes.append(littleEndian: ioWidth)
+        bytes.append(littleEndian: sectorSize)
+        bytes.append(littleEndian: type)
+        bytes.append(littleEndian: generation)
+        bytes.append(littleEndian: startOffset)
+        bytes.append(littleEndian: deviceGroup)
+        bytes.append(seekSpeed)
+        bytes.append(bandwidth)
+        bytes.append(uuid)
+        bytes.append(filesystemUUID)
+        return bytes
+    }
+
     /// Reads the copy in a super block.
     package init(_ bytes: RawSpan) throws(FilesystemError) {
         try bytes.requireExactly(DeviceItem.byteCount, "device item")
@@ -86,6 +134,38 @@ package struct DeviceExtent: Equatable, Sendable {
     /// Logical address of the chunk that owns it.
     package var chunkLogical: UInt64
     package var chunkTreeUUID: FilesystemUUID
+
+    package init(
+        devid: UInt64,
+        physical: UInt64,
+        length: UInt64,
+        chunkLogical: UInt64,
+        chunkTreeUUID: FilesystemUUID
+    ) {
+        self.devid = devid
+        self.physical = physical
+        self.length = length
+        self.chunkLogical = chunkLogical
+        self.chunkTreeUUID = chunkTreeUUID
+    }
+
+    /// First byte behind it on its device.
+    package var end: UInt64 { physical + length }
+
+    /// Where the item lies in the device tree.
+    package var key: Key { Key(devid, .deviceExtent, physical) }
+
+    /// The item's bytes.
+    package var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(DeviceExtent.byteCount)
+        bytes.append(littleEndian: ObjectID.chunkTree)
+        bytes.append(littleEndian: ObjectID.firstChunk)
+        bytes.append(littleEndian: chunkLogical)
+        bytes.append(littleEndian: length)
+        bytes.append(chunkTreeUUID)
+        return bytes
+    }
 
     package init(key: Key, _ bytes: RawSpan, _ limits: FormatLimits) throws(FilesystemError) {
         try bytes.requireExactly(DeviceExtent.byteCount, "device extent")

@@ -15,6 +15,24 @@ package struct FreeSpaceInfo: Equatable, Sendable {
     package var extentCount: UInt32
     package var usesBitmaps: Bool
 
+    package init(logical: UInt64, length: UInt64, extentCount: UInt32, usesBitmaps: Bool) {
+        self.logical = logical
+        self.length = length
+        self.extentCount = extentCount
+        self.usesBitmaps = usesBitmaps
+    }
+
+    /// Where the item lies in the free-space tree.
+    package var key: Key { Key(logical, .freeSpaceInfo, length) }
+
+    /// The item's bytes.
+    package var encoded: [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.append(littleEndian: extentCount)
+        bytes.append(littleEndian: usesBitmaps ? Self.flagBitmaps : 0)
+        return bytes
+    }
+
     package init(key: Key, _ bytes: RawSpan, _ limits: FormatLimits) throws(FilesystemError) {
         try bytes.requireExactly(FreeSpaceInfo.byteCount, "free space info")
         logical = key.objectid

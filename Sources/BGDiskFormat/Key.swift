@@ -11,7 +11,11 @@ package struct KeyType: Equatable, Comparable, Hashable, Sendable {
 
     package static let inodeItem = KeyType(rawValue: 1)
     package static let inodeRef = KeyType(rawValue: 12)
+    package static let inodeExtendedRef = KeyType(rawValue: 13)
+    package static let extendedAttribute = KeyType(rawValue: 24)
+    package static let orphanItem = KeyType(rawValue: 48)
     package static let dirItem = KeyType(rawValue: 84)
+    package static let dirIndex = KeyType(rawValue: 96)
     package static let extentData = KeyType(rawValue: 108)
     package static let extentChecksum = KeyType(rawValue: 128)
     package static let rootItem = KeyType(rawValue: 132)
@@ -33,6 +37,7 @@ package struct KeyType: Equatable, Comparable, Hashable, Sendable {
     package static let chunkItem = KeyType(rawValue: 228)
     package static let temporaryItem = KeyType(rawValue: 248)
     package static let persistentItem = KeyType(rawValue: 249)
+    package static let uuidSubvolume = KeyType(rawValue: 251)
 }
 
 /// Object ids that the format gives a meaning: the trees, and a few items.
@@ -50,8 +55,12 @@ package enum ObjectID {
     package static let blockGroupTree: UInt64 = 11
     package static let raidStripeTree: UInt64 = 12
     package static let treeLog = UInt64(bitPattern: -6)
+    /// Object id of every ORPHAN_ITEM of a tree.
+    package static let orphans = UInt64(bitPattern: -5)
     package static let dataRelocationTree = UInt64(bitPattern: -9)
 
+    /// Object id of every EXTENT_CSUM in the checksum tree.
+    package static let extentChecksum = UInt64(bitPattern: -10)
     /// Object id of every DEV_ITEM in the chunk tree.
     package static let deviceItems: UInt64 = 1
     /// Object id of every CHUNK_ITEM in the chunk tree.
@@ -109,6 +118,30 @@ public struct FilesystemUUID: Equatable, Hashable, Sendable {
     }
 
     public static let zero = FilesystemUUID(high: 0, low: 0)
+
+    /// Reads the usual 36 characters, in either case; nil where `text` is something else.
+    public init?(_ text: String) {
+        var digits: [UInt64] = []
+        var position = 0
+        for byte in text.utf8 {
+            if position == 8 || position == 13 || position == 18 || position == 23 {
+                guard byte == 0x2d else { return nil }
+            } else {
+                switch byte {
+                case 0x30...0x39: digits.append(UInt64(byte - 0x30))
+                case 0x41...0x46: digits.append(UInt64(byte - 0x37))
+                case 0x61...0x66: digits.append(UInt64(byte - 0x57))
+                default: return nil
+                }
+            }
+            position += 1
+        }
+        guard position == 36 else { return nil }
+        high = 0
+        low = 0
+        for index in 0..<16 { high = high << 4 | digits[index] }
+        for index in 16..<32 { low = low << 4 | digits[index] }
+    }
 
     /// The usual 36 characters in lower case.
     public var text: String {

@@ -43,6 +43,11 @@ extension RawSpan {
         )
     }
 
+    /// A copy of the bytes in `range`.
+    package func array(_ range: Range<Int>) -> [UInt8] {
+        unsafe extracting(range).withUnsafeBytes { unsafe [UInt8]($0) }
+    }
+
     /// Throws `.corrupt` unless there are at least `count` bytes.
     package func require(_ count: Int, _ subject: StaticString) throws(FilesystemError) {
         guard byteCount >= count else {

@@ -55,8 +55,16 @@ package struct SuperBlock: Sendable {
     package static let copyCount = 3
     package static let levelMax = 7
 
-    private static let systemChunkArrayOffset = 811
-    private static let systemChunkArrayBytes = 2048
+    /// Room for system chunks and their keys, bytes.
+    package static let systemChunkArrayBytesMax = 2048
+    /// Room for the label and a zero behind it, bytes.
+    package static let labelBytes = 256
+    static let deviceOffset = 201
+    static let labelOffset = 299
+    static let systemChunkArrayOffset = 811
+    static let backupRootsOffset = 2859
+    static let signature: UInt64 = 0x4d5f_5366_5248_425f
+    static let writtenFlag: UInt64 = 1
 
     /// Physical offset of copy 0 (64 KiB), 1 (64 MiB) or 2 (256 GiB).
     package static func physical(ofCopy copy: Int) -> UInt64 {
@@ -84,7 +92,8 @@ package struct SuperBlock: Sendable {
     package var sectorSize: UInt32
     package var nodeSize: UInt32
     package var stripeSize: UInt32
-    package var systemChunkArraySize: UInt32
+    /// Bytes of the array that this value was read with.
+    package internal(set) var systemChunkArraySize: UInt32
     package var chunkRootGeneration: UInt64
     package var compat: UInt64
     package var compatReadOnly: CompatReadOnlyFlags
@@ -102,6 +111,10 @@ package struct SuperBlock: Sendable {
     package var metadataUUID: FilesystemUUID
     /// In the order of the array.
     package var systemChunks: [ChunkItem]
+    /// Four slots, see `rotateBackup(_:)`.
+    package internal(set) var backupRoots: [BackupRoots]
+    /// The bytes that this value was read from: what is in no field survives in them.
+    let source: [UInt8]
 
     /// What items of this file system are checked against.
     package var limits: FormatLimits {
@@ -163,7 +176,7 @@ package struct SuperBlock: Sendable {
         cacheGeneration = bytes.u64(at: 555)
         uuidTreeGeneration = bytes.u64(at: 563)
         label = []
-        for offset in 299..<555 {
+        for offset in SuperBlock.labelOffset..<SuperBlock.labelOffset + SuperBlock.labelBytes {
             let byte = bytes.u8(at: offset)
             if byte == 0 { break }
             label.append(byte)
@@ -173,9 +186,18 @@ package struct SuperBlock: Sendable {
         // Flags first: an unknown feature may be why the rest looks wrong.
         try SuperBlock.checkFeatures(flags: flags, incompat, compatReadOnly)
         device = try DeviceItem(
-            bytes.extracting(201..<201 + DeviceItem.byteCount)
+            bytes.extracting(
+                SuperBlock.deviceOffset..<SuperBlock.deviceOffset + DeviceItem.byteCount
+            )
         )
         systemChunks = []
+        backupRoots = (0..<BackupRoots.slotCount).map { slot in
+            BackupRoots(
+                bytes,
+                at: SuperBlock.backupRootsOffset + slot * BackupRoots.byteCount
+            )
+        }
+        source = unsafe bytes.withUnsafeBytes { unsafe [UInt8]($0) }
         try checkSizes(leafSize: bytes.u32(at: 152))
         try checkRoots()
         try checkDevice()
@@ -184,7 +206,7 @@ package struct SuperBlock: Sendable {
 
     /// Whether `bytes` carry the btrfs signature at all.
     package static func hasSignature(_ bytes: RawSpan) -> Bool {
-        bytes.byteCount >= byteCount && bytes.u64(at: 64) == 0x4d5f_5366_5248_425f
+        bytes.byteCount >= byteCount && bytes.u64(at: 64) == signature
     }
 
     private static func checkIdentity(
@@ -349,7 +371,7 @@ package struct SuperBlock: Sendable {
     private mutating func readSystemChunks(_ bytes: RawSpan) throws(FilesystemError) {
         let size = Int(systemChunkArraySize)
         let least = Key.byteCount + ChunkItem.byteCount(stripeCount: 1)
-        guard least...SuperBlock.systemChunkArrayBytes ~= size else {
+        guard least...SuperBlock.systemChunkArrayBytesMax ~= size else {
             throw FilesystemError(
                 .corrupt,
                 "super block",

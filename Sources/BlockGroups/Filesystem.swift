@@ -1,18 +1,26 @@
 //===-- Filesystem.swift - a btrfs file system and the allocator over its groups -----------------===//
 // Opens the devices, adds every block group to an allocator, and lets it learn each group's free
-// space when a claim first needs it.
+// space when a claim first needs it. Opened for writing, it has transactions, too: what is recorded
+// in its trees becomes durable with `commit()`.
 //
-// Threads: everything may be called from any number of threads at once. No lock is held while a
-// device is read.
-// Not here: reading the trees (FilesystemReader), the search (BGAllocation), writing: a file system
-// is opened read-only for now, and claims on it stay in memory.
+// Invariants:
+//   1. A file system opened read-only writes nothing, and claims on it stay in memory.
+//   2. Opening for writing writes nothing either; the first commit does.
+//   3. After a failure inside a commit, or a change that could not be undone, nothing is written any
+//      more: the last commit stays whole, and every further change is refused with that failure.
+//
+// Threads: everything may be called from any number of threads at once.
+// Locks: none held on calling but a file's; see CShim/include/bgs_lock.h.
+// Not here: reading the trees (FilesystemReader), the search (BGAllocation), changes, data, groups
+// and what may be written at all (Writing/).
 
 @_exported public import BGAllocation
-internal import BGDevices
+package import BGDevices
 public import BGDiskFormat
+internal import BGTrees
 
 /// A btrfs file system on one or more devices or image files.
-public final class Filesystem: Sendable {
+public final class Filesystem: @unchecked Sendable {
     /// Which record of free space to believe.
     public enum FreeSpaceOrigin: Sendable {
         /// The free-space tree where it is valid, otherwise the extent tree.
@@ -21,62 +29,102 @@ public final class Filesystem: Sendable {
         case extentTree
     }
 
-    /// The file system's own allocator.
+    /// The file system's own allocator. Claims for data that is to stay are better made with
+    /// ``claimData(length:lengthMin:hint:)``, which gets space back by a commit where it must.
     public let allocator: Allocator
+    /// The file system as it was when it was opened.
     package let reader: FilesystemReader
-    private let origin: FreeSpaceSource
+    /// Whether it was opened for writing. It may have turned read-only since.
+    public let isWritable: Bool
+
+    let source: GroupSource
+    let host: FilesystemHost
+    private let opening = Mutex(.commit)
+    /// Made at opening for writing, otherwise when first needed; under `opening`.
+    private var openedTrees: TreeStore?
+    /// What the file calls remember; see Files/.
+    package let openFiles = OpenFiles()
 
     /// Opens a file system.
     ///
+    /// Opened for writing, its devices are this process's alone: neither mounted nor open for writing
+    /// elsewhere, until the object goes. What cannot be kept right is refused with the reason:
+    /// features that are not known, a log tree to replay, quotas, a balance or device replacement
+    /// under way, a free-space tree that is not valid, raid5 and raid6, sectors of other than 4096
+    /// bytes, seeds, and devices that are missing or behind. Nothing was written then.
+    ///
     /// - Parameters:
     ///   - paths: its devices, in any order.
-    ///   - readOnly: must be true for now.
+    ///   - readOnly: false: for writing.
+    ///   - freeSpace: where to learn what is free.
     /// - Throws: what opening a file throws; `.invalidArgument` where there is no btrfs, or not one;
-    ///   `.unsupported` for a feature that is not implemented; `.missingDevice`; `.corrupt` or `.io`
-    ///   for damage; `.readOnly` when writing was asked for; `.noMemory`.
-    public init(
+    ///   `.unsupported` for a feature that is not implemented, or not for writing; `.busy` for devices
+    ///   in use; `.missingDevice`; `.corrupt` or `.io` for damage; `.noMemory`.
+    public convenience init(
         paths: [String],
         readOnly: Bool = true,
         freeSpace: FreeSpaceOrigin = .automatic
     ) throws(FilesystemError) {
-        guard readOnly else {
-            throw FilesystemError(
-                .readOnly,
-                "file system",
-                "can only be opened read-only by this version"
-            )
+        let volume = try Volume.open(paths: paths, writable: !readOnly)
+        try self.init(volume, readOnly: readOnly, freeSpace: freeSpace)
+    }
+
+    /// The same on devices that were opened.
+    package init(
+        _ volume: Volume,
+        readOnly: Bool,
+        freeSpace: FreeSpaceOrigin = .automatic
+    ) throws(FilesystemError) {
+        let reader = try FilesystemReader(volume)
+        var space: DeviceSpace?
+        if !readOnly {
+            try checkWritable(reader)
+            space = try DeviceSpace(reader)
         }
-        let reader = try FilesystemReader.open(paths: paths)
-        self.reader = reader
-        origin = freeSpace == .extentTree ? .extentTree : .automatic
+        let source = GroupSource(reader, freeSpace == .extentTree ? .extentTree : .automatic, space)
         do throws(AllocationError) {
-            let source = TreeFreeSpaceSource(reader, origin)
             allocator = try Allocator(
                 sectorSize: UInt64(reader.superBlock.sectorSize),
                 source: source,
-                allocatesChunks: false
+                allocatesChunks: !readOnly
             )
-            for record in reader.blockGroups {
-                try allocator.addGroup(
-                    logical: record.logical,
-                    length: record.length,
-                    flags: .init(rawValue: record.flags.rawValue),
-                    superBytes: record.superBlockCopies.reduce(0) { $0 + $1.length }
-                )
-            }
+            for record in reader.blockGroups { try allocator.addGroup(record) }
         } catch {
             throw FilesystemError(allocation: error)
         }
+        self.reader = reader
+        self.source = source
+        isWritable = !readOnly
+        host = FilesystemHost(reader, source, allocator, isWritable: !readOnly)
+        if !readOnly { _ = try trees() }
     }
 
-    /// Reads bytes by logical address, from any good mirror.
+    /// The trees that transactions see.
+    func trees() throws(FilesystemError) -> TreeStore {
+        try opening.withLock { () throws(FilesystemError) in
+            if let openedTrees { return openedTrees }
+            let groups = reader.blockGroups.map {
+                GroupRecord(
+                    logical: $0.logical,
+                    length: $0.length,
+                    flags: $0.flags,
+                    used: $0.used
+                )
+            }
+            let store = try TreeStore(reader.superBlock, groups: groups, host: host)
+            openedTrees = store
+            return store
+        }
+    }
+
+    /// Commits what is left. The file system is to be let go then: its devices are free for others
+    /// when the last reference to it is gone.
     ///
-    /// - Throws: `.invalidArgument` where no chunk holds some of the range, `.io`.
-    public func read(
-        logical: UInt64,
-        into buffer: UnsafeMutableRawBufferPointer
-    ) throws(FilesystemError) {
-        try unsafe reader.read(logical: logical, into: buffer)
+    /// One that is let go without this loses what was not committed.
+    ///
+    /// - Throws: why the commit failed, or that an earlier failure had made the file system read-only.
+    public func close() throws(FilesystemError) {
+        if isWritable { try commit() }
     }
 
     /// Learns the free space of every group now, rather than when a claim first needs it. May run
@@ -88,88 +136,19 @@ public final class Filesystem: Sendable {
         progress: (_ done: Int, _ total: Int) -> Bool = { _, _ in true }
     ) throws(AllocationError) {
         var first: AllocationError?
-        for (index, record) in reader.blockGroups.enumerated() {
+        let records = source.records
+        for (index, record) in records.enumerated() {
             if let group = allocator.group(at: record.logical) {
                 do throws(AllocationError) { try group.cache() } catch { first = first ?? error }
             }
-            if !progress(index + 1, reader.blockGroups.count) { break }
+            if !progress(index + 1, records.count) { break }
         }
         if let first { throw first }
     }
 
-    /// Bytes that extents hold in the group that begins at `logical`, from its item; nil: no group.
-    public func usedBytes(ofGroupAt logical: UInt64) -> UInt64? {
-        reader.record(ofGroupAt: logical)?.used
-    }
-
     /// Why the free space of a group could not be read, in words; nil when it could.
     public func cacheFailure(ofGroupAt logical: UInt64) -> FilesystemError? {
-        guard let record = reader.record(ofGroupAt: logical) else {
-            return nil
-        }
-        do throws(FilesystemError) {
-            try reader.freeSpace(of: record, source: origin) { (_, _) throws(FilesystemError) in }
-            return nil
-        } catch {
-            return error
-        }
-    }
-}
-
-extension FilesystemReader {
-    /// The record of the group that begins at `logical`, found by bisection; nil: none does.
-    fileprivate func record(ofGroupAt logical: UInt64) -> BlockGroupRecord? {
-        var low = 0
-        var high = blockGroups.count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if blockGroups[middle].logical < logical { low = middle + 1 } else { high = middle }
-        }
-        guard low < blockGroups.count, blockGroups[low].logical == logical else { return nil }
-        return blockGroups[low]
-    }
-}
-
-/// Tells an allocator what is free, from the trees.
-private final class TreeFreeSpaceSource: BlockGroupSource {
-    private let reader: FilesystemReader
-    private let origin: FreeSpaceSource
-
-    init(_ reader: FilesystemReader, _ origin: FreeSpaceSource) {
-        self.reader = reader
-        self.origin = origin
-    }
-
-    func cacheFreeSpace(of group: BlockGroup) throws(AllocationError) {
-        guard let record = reader.record(ofGroupAt: group.logical) else {
-            throw AllocationError(.notFound)
-        }
-        do throws(FilesystemError) {
-            try reader.freeSpace(of: record, source: origin) {
-                (logical, length) throws(FilesystemError) in
-                do throws(AllocationError) {
-                    try group.addFreeSpace(logical: logical, length: length)
-                } catch {
-                    throw FilesystemError(allocation: error)
-                }
-            }
-        } catch {
-            throw AllocationError(result: -error.errno)
-        }
-    }
-
-    func allocateChunk(
-        in allocator: Allocator,
-        flags: BlockGroupFlags,
-        length: UInt64
-    ) throws(AllocationError) {
-        throw AllocationError(.readOnly)
-    }
-
-    func hasRoomForChunk(flags: BlockGroupFlags) -> Bool? {
-        // A claim without a profile bit takes any: single asks for the least.
-        guard let profile = ChunkFlags(rawValue: flags.rawValue).profile else { return nil }
-        return reader.volume.hasRoomForChunk(profile)
+        source.cacheFailure(ofGroupAt: logical)
     }
 }
 

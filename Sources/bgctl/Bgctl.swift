@@ -16,7 +16,9 @@ struct Bgctl: ParsableCommand {
             mounted for writing; what it prints would be out of date as it reads.
             """,
         version: "0.1.0",
-        subcommands: [Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self]
+        subcommands: [
+            Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self, Mkfs.self,
+        ]
     )
 }
 

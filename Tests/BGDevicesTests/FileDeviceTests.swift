@@ -3,6 +3,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 

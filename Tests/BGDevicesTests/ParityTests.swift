@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -20,7 +21,7 @@ private func multiply(_ a: UInt8, _ b: UInt8) -> UInt8 {
     return product
 }
 
-@Suite(.enabled(if: hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
+@Suite(.enabled(if: Machine.hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
 struct ParityTests {
     /// Writes `rows` rows of random data with their parity; returns the data.
     private func fill(
@@ -138,16 +139,11 @@ struct ParityTests {
     }
 
     @Test(
-        .enabled(if: canLoopMount, "needs root and loop devices"),
+        .enabled(if: Machine.canMount, "needs root and loop devices"),
         arguments: ["raid0", "raid10", "raid5", "raid6"]
     )
     func everyMirrorReadsWhatTheKernelWrote(name: String) throws {
         let image = try Image(deviceCount: 4, ["-m", "raid1", "-d", name])
-        let mountPoint = image.folder.appendingPathComponent("mnt").path
-        try FileManager.default.createDirectory(
-            atPath: mountPoint,
-            withIntermediateDirectories: true
-        )
         print("seed \(testSeed)")
         var random = SeededGenerator(state: testSeed)
         // Each sector says its number, so that it can be found again.
@@ -156,17 +152,8 @@ struct ParityTests {
             file += withUnsafeBytes(of: UInt64(sector).littleEndian) { Array($0) }
             file += (0..<4088).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         }
-        var loops: [String] = []
-        defer { for loop in loops { _ = try? run("losetup", ["-d", loop]) } }
-        for path in image.paths {
-            let name = try run("losetup", ["-f", "--show", path])
-            loops.append(name.trimmingCharacters(in: .whitespacesAndNewlines))
-        }
-        try run("btrfs", ["device", "scan"] + loops)
-        try run("mount", ["-t", "btrfs", loops[0], mountPoint])
-        do {
-            defer { _ = try? run("umount", [mountPoint]) }
-            try Data(file).write(to: URL(fileURLWithPath: mountPoint + "/file"))
+        try image.mounted { point in
+            try Data(file).write(to: URL(fileURLWithPath: point + "/file"))
         }
         let volume = try Volume.open(paths: image.paths)
         try volume.loadChunkLeaf()

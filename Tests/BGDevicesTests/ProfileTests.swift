@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Synchronization
 import Testing
@@ -24,7 +25,7 @@ private func chunkLines(dump: String) -> [String] {
     return lines
 }
 
-@Suite(.enabled(if: hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
+@Suite(.enabled(if: Machine.hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
 struct ProfileTests {
     @Test(arguments: ProfileCase.all) func chunksAreThoseOfDumpTree(profile: ProfileCase) throws {
         let image = try profile.make()
@@ -170,7 +171,7 @@ struct ProfileTests {
         #expect(wrong.withLock { $0 } == 0)
     }
 
-    @Test(.enabled(if: program("btrfstune") != nil, "btrfstune is not installed"))
+    @Test(.enabled(if: Machine.tool("btrfstune") != nil, "btrfstune is not installed"))
     func aChangedMetadataUUIDIsUsedForTreeBlocks() throws {
         let image = try Image(deviceCount: 1, ["-m", "dup"])
         try run("btrfstune", ["-m", image.paths[0]])

@@ -2,24 +2,9 @@
 // Random bytes go into every initializer: none may trap. BG_SEED replays.
 
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
-
-let testSeed =
-    ProcessInfo.processInfo.environment["BG_SEED"].flatMap { UInt64($0) }
-    ?? UInt64.random(in: 0...UInt64.max)
-
-/// splitmix64.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
-    }
-}
 
 /// Bytes of an item, little-endian numbers one after another.
 struct ItemBytes {

@@ -3,50 +3,15 @@
 // Skipped where mkfs.btrfs or btrfs is not installed. BG_SEED replays the random part.
 
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
-/// Finds a program of btrfs-progs, which may be outside an ordinary user's PATH.
-func program(_ name: String) -> String? {
-    for folder in ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"] {
-        let path = "\(folder)/\(name)"
-        if FileManager.default.isExecutableFile(atPath: path) { return path }
-    }
-    return nil
-}
-
-let hasBtrfsProgs = program("mkfs.btrfs") != nil && program("btrfs") != nil
-
-/// Runs a program and returns what it wrote to standard output.
-@discardableResult
-func run(_ name: String, _ arguments: [String]) throws -> String {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try #require(program(name)))
-    process.arguments = arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    let data = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 0, "\(name) \(arguments)")
-    return String(decoding: data, as: UTF8.self)
-}
-
 /// A super block of a fresh file system, and what btrfs-progs says about it.
 func makeSuperBlock(_ arguments: [String]) throws -> (bytes: [UInt8], dump: [String: String]) {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-        "bg-\(UUID().uuidString)"
-    )
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(at: folder) }
-    let path = folder.appendingPathComponent("image").path
-    #expect(FileManager.default.createFile(atPath: path, contents: nil))
-    let file = try #require(FileHandle(forUpdatingAtPath: path))
-    try file.truncate(atOffset: 256 << 20)
-    try run("mkfs.btrfs", ["-q", "-f"] + arguments + [path])
-    try file.seek(toOffset: 65536)
-    let bytes = Array(try #require(try file.read(upToCount: 4096)))
+    let image = try MkfsImage(sizes: [256 << 20], arguments)
+    let path = image.path
+    let bytes = try image.read(at: 65536, count: 4096)
     var dump: [String: String] = [:]
     for line in try run("btrfs", ["inspect-internal", "dump-super", path]).split(separator: "\n") {
         let words = line.split(maxSplits: 1, whereSeparator: { $0 == "\t" || $0 == " " })
@@ -64,7 +29,7 @@ func sealed(_ bytes: [UInt8], _ type: ChecksumType) -> [UInt8] {
     return copy
 }
 
-@Suite(.enabled(if: hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
+@Suite(.enabled(if: Machine.hasBtrfsProgs, "mkfs.btrfs and btrfs are not installed"))
 struct SuperBlockTests {
     @Test(arguments: [
         ["--csum", "crc32c", "-L", "a label"], ["--csum", "xxhash"], ["--csum", "sha256"],

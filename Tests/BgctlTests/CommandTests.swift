@@ -5,6 +5,7 @@
 // Without mkfs.btrfs, or without bgctl beside the tests, the suite is skipped, and says so.
 //===-------------------------------------------------------------------------------------------===//
 
+import BGTestSupport
 import Foundation
 import FoundationXML
 import Testing

@@ -1,14 +1,10 @@
 // The built bgctl as a user runs it, and images of mkfs.btrfs to run it on.
 
+import BGTestSupport
 import Foundation
 import Testing
 
-/// What a run of a program came to.
-struct Outcome {
-    let status: Int32
-    let output: String
-    let complaint: String
-
+extension Outcome {
     /// Standard output as JSON.
     func json() throws -> [String: Any] {
         let value = try JSONSerialization.jsonObject(with: Data(output.utf8))
@@ -17,22 +13,13 @@ struct Outcome {
 }
 
 enum Program {
-    /// bgctl lies beside the test bundle's executable, which is this process.
-    static let path: String? = {
-        guard let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        else { return nil }
-        let path = URL(fileURLWithPath: own).deletingLastPathComponent()
-            .appendingPathComponent("bgctl").path
-        return FileManager.default.isExecutableFile(atPath: path) ? path : nil
-    }()
-
-    static let mkfs = ["/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/"].map { $0 + "mkfs.btrfs" }
-        .first { FileManager.default.isExecutableFile(atPath: $0) }
+    static let path = Machine.bgctl
 
     /// Why nothing can be run here; nil when it can.
     static let whyNot: String? =
         path == nil
-        ? "bgctl was not built beside the tests" : mkfs == nil ? "mkfs.btrfs is not installed" : nil
+        ? "bgctl was not built beside the tests"
+        : !Machine.hasMkfs ? "mkfs.btrfs is not installed" : nil
 
     /// Runs bgctl to its end.
     static func run(_ arguments: String..., columns: Int = 100) throws -> Outcome {
@@ -44,77 +31,24 @@ enum Program {
         _ arguments: [String],
         _ variables: [String: String] = [:]
     ) throws -> Outcome {
-        // Files and not pipes: neither can fill up while the other is read.
-        let folder = try Folder()
-        let files = try ["output", "complaint"].map { name in
-            let path = folder.path(name)
-            try #require(FileManager.default.createFile(atPath: path, contents: nil))
-            return path
-        }
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: path)
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(variables) { $1 }
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle(forWritingAtPath: files[0])
-        process.standardError = FileHandle(forWritingAtPath: files[1])
-        try process.run()
-        process.waitUntilExit()
-        let texts = try files.map {
-            String(decoding: try Data(contentsOf: URL(fileURLWithPath: $0)), as: UTF8.self)
-        }
-        return Outcome(status: process.terminationStatus, output: texts[0], complaint: texts[1])
+        try BGTestSupport.execute(path, arguments, variables)
     }
 }
 
-/// A temporary folder, removed with its content.
-final class Folder {
-    private let url: URL
+typealias Folder = TemporaryFolder
+typealias TestImage = MkfsImage
 
-    init() throws {
-        url = FileManager.default.temporaryDirectory
-            .appendingPathComponent("bgctl-tests-" + UUID().uuidString)
-        try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-    }
-
-    deinit { try? FileManager.default.removeItem(at: url) }
-
-    func path(_ name: String) -> String { url.appendingPathComponent(name).path }
-}
-
-/// A file system on sparse files, made by mkfs.btrfs; with some files in it where it has one device.
-final class TestImage {
-    private let folder: Folder
-    let paths: [String]
-    var path: String { paths[0] }
-
-    init(bytes: UInt64 = 300 << 20, devices: Int = 1, _ options: String...) throws {
-        folder = try Folder()
-        var made: [String] = []
-        for index in 0..<devices {
-            let path = folder.path("device\(index)")
-            try #require(FileManager.default.createFile(atPath: path, contents: nil))
-            let file = try #require(FileHandle(forWritingAtPath: path))
-            try file.truncate(atOffset: bytes)
-            try file.close()
-            made.append(path)
+extension TestImage {
+    /// A file system made by mkfs.btrfs; with some files in it where it has one device.
+    convenience init(bytes: UInt64 = 300 << 20, devices: Int = 1, _ options: String...) throws {
+        let content = (1...20).map { number in
+            ("file\(number)", [UInt8](repeating: UInt8(number), count: number * 20_000))
         }
-        paths = made
-        var arguments = ["-q", "-f"] + options
-        if devices == 1 {
-            let root = folder.path("root")
-            try FileManager.default.createDirectory(
-                atPath: root,
-                withIntermediateDirectories: true
-            )
-            for number in 1...20 {
-                let content = Data(repeating: UInt8(number), count: number * 20_000)
-                try content.write(to: URL(fileURLWithPath: root + "/file\(number)"))
-            }
-            arguments += ["--rootdir", root]
-        }
-        let outcome = try Program.execute(try #require(Program.mkfs), arguments + made)
-        try #require(outcome.status == 0, "mkfs.btrfs: \(outcome.complaint)")
+        try self.init(
+            sizes: Array(repeating: Int(bytes), count: devices),
+            options,
+            content: devices == 1 ? content : []
+        )
     }
 
     /// Overwrites a byte of every tree block of a tree, in all its copies.

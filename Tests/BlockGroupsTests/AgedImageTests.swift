@@ -3,6 +3,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -38,7 +39,7 @@ struct AgedImageTests {
             try run("fallocate", ["-l", "198G", point + "/large"])
         }
         try expectSoundImage(image)
-        let device = try CountingDevice(image)
+        let device = try MemoryDevice(image)
         let reader = try FilesystemReader(Volume(devices: [device]))
         #expect(reader.blockGroups.count >= 200)
         // Two searches of two blocks a group at the most, if nothing were remembered.

@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import BGTrees
 import Foundation
 import Testing
@@ -16,15 +17,15 @@ private struct LeafItems {
     var items: [(Key, [UInt8])]
 
     init(_ device: MemoryDevice, _ physical: Int, nodeSize: Int) {
-        let bytes = Array(device.bytes[physical..<physical + nodeSize])
+        let bytes = device.bytes(at: physical, nodeSize)
         let block = TreeBlock(logical: 0, bytes: bytes)
         header = Array(bytes[..<101])
         items = (0..<block.itemCount).map { (block.key($0), Array(bytes[block.itemRange($0)])) }
     }
 
     func write(_ device: MemoryDevice, _ physical: Int, nodeSize: Int) {
-        device.bytes.replaceSubrange(
-            physical..<physical + nodeSize,
+        device.replace(
+            at: physical,
             with: header + Array(repeating: 0, count: nodeSize - 101)
         )
         device.put(UInt64(items.count), 4, at: physical + 96)
@@ -33,12 +34,12 @@ private struct LeafItems {
             end -= item.1.count
             let entry = physical + 101 + slot * 25
             device.put(item.0.objectid, 8, at: entry)
-            device.bytes[entry + 8] = item.0.type.rawValue
+            device[entry + 8] = item.0.type.rawValue
             device.put(item.0.offset, 8, at: entry + 9)
             device.put(UInt64(end), 4, at: entry + 17)
             device.put(UInt64(item.1.count), 4, at: entry + 21)
             let data = physical + 101 + end
-            device.bytes.replaceSubrange(data..<data + item.1.count, with: item.1)
+            device.replace(at: data, with: item.1)
         }
         device.seal(physical, count: nodeSize, .crc32c)
     }
@@ -100,7 +101,7 @@ struct BlockGroupTreeTests {
         root.items.append(item)
         root.items.sort { $0.0 < $1.0 }
         root.write(device, rootPlace, nodeSize: nodeSize)
-        device.bytes[(64 << 10) + 180] |= 8
+        device[(64 << 10) + 180] |= 8
         device.seal(64 << 10, count: 4096, .crc32c)
         return reader.blockGroups
     }

@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -57,7 +58,7 @@ struct DamagedImageTests {
         let expected = try allRuns(sound)
         #expect(sound.correctedBlocks == 0)
         for places in copies(device, sound.superBlock) where places.count == 2 {
-            device.bytes[places[0] + 120] ^= 0xff
+            device[places[0] + 120] ^= 0xff
         }
         let reader = try open(device)
         #expect(try allRuns(reader) == expected)
@@ -68,7 +69,7 @@ struct DamagedImageTests {
         let device = try MemoryDevice(MkfsImage(sizes: [256 << 20], files: 10))
         let superBlock = try open(device).superBlock
         for places in copies(device, superBlock) {
-            for place in places { device.bytes[place + 120] ^= 0xff }
+            for place in places { device[place + 120] ^= 0xff }
         }
         let error = try #require(refusal(device))
         #expect(error.code == .corrupt)
@@ -128,7 +129,7 @@ struct DamagedImageTests {
     @Test func anUnknownIncompatBitIsNamed() throws {
         let image = try MkfsImage(sizes: [256 << 20])
         let device = try MemoryDevice(image)
-        device.bytes[(64 << 10) + 188 + 5] |= 1
+        device[(64 << 10) + 188 + 5] |= 1
         device.seal(64 << 10, count: 4096, .crc32c)
         let error = try #require(refusal(device))
         #expect(error.code == .unsupported)

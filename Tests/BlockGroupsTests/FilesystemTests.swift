@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups

@@ -3,6 +3,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Testing
 
 @testable import BlockGroups

@@ -8,6 +8,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -22,11 +23,11 @@ private struct Mutator {
     var saved: (Int, [UInt8]) = (0, [])
 
     mutating func restore() {
-        device.bytes.replaceSubrange(saved.0..<saved.0 + saved.1.count, with: saved.1)
+        device.replace(at: saved.0, with: saved.1)
     }
 
     private mutating func save(_ physical: Int, _ count: Int) {
-        saved = (physical, Array(device.bytes[physical..<physical + count]))
+        saved = (physical, device.bytes(at: physical, count))
     }
 
     private mutating func value(_ old: UInt64) -> UInt64 {
@@ -49,7 +50,7 @@ private struct Mutator {
             using: &random
         )
         var old: UInt64 = 0
-        for index in 0..<width { old |= UInt64(device.bytes[offset + index]) << UInt64(8 * index) }
+        for index in 0..<width { old |= UInt64(device[offset + index]) << UInt64(8 * index) }
         device.put(value(old), width, at: offset)
     }
 
@@ -80,8 +81,7 @@ private struct Mutator {
         default:
             // Another block in this one's place, perhaps with the right address on it.
             let other = blocks.randomElement(using: &random)!
-            let copy = Array(device.bytes[other.physical..<other.physical + size])
-            device.bytes.replaceSubrange(block.physical..<block.physical + size, with: copy)
+            device.replace(at: block.physical, with: device.bytes(at: other.physical, size))
             device.put(block.logical, 8, at: block.physical + 48)
         }
         if seal { device.seal(block.physical, count: size, superBlock.checksumType) }

@@ -9,6 +9,7 @@
 // Replay: BG_SEED=n, the seed that the script prints.
 //===-------------------------------------------------------------------------------------------===//
 
+import BGTestSupport
 import Foundation
 import Testing
 
@@ -18,21 +19,12 @@ private enum Referee {
         .deletingLastPathComponent().deletingLastPathComponent()
         .appendingPathComponent("Referee/referee.py").path
 
-    /// bgctl lies beside the test bundle's executable, which is this process.
-    static let bgctl: String? = {
-        guard let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        else { return nil }
-        let path = URL(fileURLWithPath: own).deletingLastPathComponent()
-            .appendingPathComponent("bgctl").path
-        return FileManager.default.isExecutableFile(atPath: path) ? path : nil
-    }()
-
     /// Why no image can be made here; nil when they can.
     static let whyNoImages: String? = {
-        for tool in ["python3", "mkfs.btrfs", "btrfs"] where find(tool) == nil {
+        for tool in ["python3", "mkfs.btrfs", "btrfs"] where Machine.tool(tool) == nil {
             return "\(tool) is not installed"
         }
-        return bgctl == nil ? "bgctl was not built beside the tests" : nil
+        return Machine.bgctl == nil ? "bgctl was not built beside the tests" : nil
     }()
 
     /// Why the kernel cannot age images here (not root, no loop mounts); nil when it can.
@@ -43,30 +35,16 @@ private enum Referee {
         return text.isEmpty ? nil : text
     }()
 
-    static func find(_ tool: String) -> String? {
-        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-        return (path.split(separator: ":").map(String.init) + ["/usr/sbin", "/sbin"])
-            .map { "\($0)/\(tool)" }
-            .first { FileManager.default.isExecutableFile(atPath: $0) }
-    }
-
     /// Runs the script to its end; standard output and error together.
-    static func run(_ arguments: [String]) throws -> (status: Int32, output: String) {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: find("python3") ?? "/usr/bin/python3")
-        process.arguments = [script] + arguments
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        try process.run()
-        let data = pipe.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return (process.terminationStatus, String(decoding: data, as: UTF8.self))
+    static func run(_ arguments: [String]) throws -> Outcome {
+        try execute(Machine.tool("python3") ?? "python3", [script] + arguments, joined: true)
     }
 
-    static func judge(_ arguments: [String]) throws -> (status: Int32, output: String) {
+    static func judge(_ arguments: [String]) throws -> Outcome {
         let full = ProcessInfo.processInfo.environment["BG_REFEREE"] == "full"
-        return try run(["--bgctl", bgctl ?? "bgctl"] + (full ? [] : ["--quick"]) + arguments)
+        return try run(
+            ["--bgctl", Machine.bgctl ?? "bgctl"] + (full ? [] : ["--quick"]) + arguments
+        )
     }
 }
 

@@ -28,6 +28,9 @@ package final class TreeBlock {
 
     package let logical: UInt64
     package internal(set) var bytes: [UInt8]
+    /// Where the last item was inserted, while the block is in memory; -1: nowhere yet. Tells runs
+    /// of ascending keys from random ones (Tree+Leaves.swift); nothing else depends on it.
+    var slotInsertedLast = -1
 
     /// Takes over `bytes` without checking them.
     package init(logical: UInt64, bytes: [UInt8]) {
@@ -42,6 +45,8 @@ package final class TreeBlock {
     package var itemCount: Int { Int(bytes.u32(at: 96)) }
     package var owner: UInt64 { bytes.u64(at: 88) }
     package var generation: UInt64 { bytes.u64(at: 80) }
+    package var chunkTreeUUID: FilesystemUUID { bytes.uuid(at: 64) }
+    package var flags: UInt64 { bytes.u64(at: 56) }
 
     /// Bytes behind the header: the room that items and their data share.
     package var dataSize: Int { bytes.count - Layout.headerSize }
@@ -83,21 +88,20 @@ package final class TreeBlock {
         try bytes.withSpan(itemRange(slot), body)
     }
 
+    /// A copy of the data of item `slot` of a leaf.
+    package func itemData(_ slot: Int) -> [UInt8] {
+        Array(bytes[itemRange(slot)])
+    }
+
     /// The first slot whose key is `key` or above; `itemCount` when there is none.
     ///
     /// - Complexity: O(log itemCount)
     package func lowerBound(_ key: Key) -> Int {
-        var low = 0
-        var high = itemCount
-        while low < high {
-            let middle = (low + high) / 2
-            if self.key(middle) < key {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        return low
+        bytes.lowerBound(
+            key,
+            entries: itemCount,
+            entrySize: isLeaf ? Layout.itemSize : Layout.pointerSize
+        )
     }
 }
 
@@ -114,6 +118,22 @@ extension [UInt8] {
     func key(at offset: Int) -> Key { unsafe span.bytes.key(at: offset) }
 
     func uuid(at offset: Int) -> FilesystemUUID { unsafe span.bytes.uuid(at: offset) }
+
+    /// The first of `entries` entries behind the header whose key is `key` or above.
+    fileprivate func lowerBound(_ key: Key, entries: Int, entrySize: Int) -> Int {
+        let view = unsafe span.bytes
+        var low = 0
+        var high = entries
+        while low < high {
+            let middle = (low + high) / 2
+            if view.key(at: TreeBlock.Layout.headerSize + middle * entrySize) < key {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        return low
+    }
 
     @inline(__always)
     func withSpan<Result>(

@@ -71,6 +71,30 @@ package struct TreeCursor {
     /// - Returns: false when the tree has none; the cursor then stands nowhere.
     /// - Complexity: one block a level, mostly from the provider's cache
     package mutating func seek(_ key: Key) throws(FilesystemError) -> Bool {
+        let slot = try descend(to: key)
+        return slot < leaf.itemCount ? true : try nextLeaf()
+    }
+
+    /// Moves to the last item whose key is `key` or below.
+    ///
+    /// - Returns: false when the tree has none; the cursor then stands nowhere.
+    /// - Complexity: one block a level, mostly from the provider's cache
+    package mutating func seekLast(atOrBelow key: Key) throws(FilesystemError) -> Bool {
+        let slot = try descend(to: key)
+        if slot < leaf.itemCount, leaf.key(slot) == key { return true }
+        // A leaf begins at or below the key unless every key of the tree is above it.
+        guard slot > 0 else {
+            path.removeAll(keepingCapacity: true)
+            return false
+        }
+        path[path.count - 1].slot = slot - 1
+        return true
+    }
+
+    /// Goes down to the leaf that may hold `key`.
+    ///
+    /// - Returns: the first slot at or above it, which may be behind the leaf's last.
+    private mutating func descend(to key: Key) throws(FilesystemError) -> Int {
         path.removeAll(keepingCapacity: true)
         blocksLeft = blocks.geometry.blocksMax
         var block = try blocks.block(.root(of: root))
@@ -86,7 +110,7 @@ package struct TreeCursor {
         }
         let slot = block.lowerBound(key)
         path.append(Step(block: block, slot: slot, upperBound: upperBound))
-        return slot < block.itemCount ? true : try nextLeaf()
+        return slot
     }
 
     /// Moves to the next item.

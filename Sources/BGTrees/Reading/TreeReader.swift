@@ -28,13 +28,17 @@ package final class TreeReader: TreeBlockProvider {
             try block.check(against: expected)
             return block
         }
-        let block = try readBlock(expected)
+        let block = try Self.readBlock(expected, from: source, source.geometry)
         cache.insert(block)
         return block
     }
 
-    private func readBlock(_ expected: BlockExpectation) throws(FilesystemError) -> TreeBlock {
-        let geometry = source.geometry
+    /// Reads a block from the first mirror whose copy passes every check.
+    static func readBlock(
+        _ expected: BlockExpectation,
+        from source: any TreeBlockSource,
+        _ geometry: TreeGeometry
+    ) throws(FilesystemError) -> TreeBlock {
         guard expected.logical.isAligned(to: geometry.limits.sectorSize) else {
             throw expected.corrupt("address is not sector-aligned")
         }
@@ -55,7 +59,7 @@ package final class TreeReader: TreeBlockProvider {
             } catch {
                 // A copy on a device that is not there is not a bad one.
                 badMirrors += error.code == .missingDevice ? 0 : 1
-                failure = Self.moreTelling(failure, error)
+                failure = moreTelling(failure, error)
             }
         }
         throw (failure ?? expected.corrupt("has no copy"))

@@ -80,48 +80,48 @@ struct TreeDirectory {
     let freeSpaceTree: TreeRoot?
 
     init(_ reader: TreeReader, _ superBlock: SuperBlock) throws(FilesystemError) {
-        extentTree = try Self.find(ObjectID.extentTree, reader, superBlock)
+        extentTree = try findRoot(ObjectID.extentTree, reader, superBlock)
         blockGroupTree =
             superBlock.compatReadOnly.contains(.blockGroupTree)
-            ? try Self.find(ObjectID.blockGroupTree, reader, superBlock) : nil
+            ? try findRoot(ObjectID.blockGroupTree, reader, superBlock) : nil
         freeSpaceTree =
             superBlock.hasValidFreeSpaceTree
-            ? try Self.find(ObjectID.freeSpaceTree, reader, superBlock) : nil
+            ? try findRoot(ObjectID.freeSpaceTree, reader, superBlock) : nil
     }
+}
 
-    /// Where tree `treeID` begins.
-    private static func find(
-        _ treeID: UInt64,
-        _ reader: TreeReader,
-        _ superBlock: SuperBlock
-    ) throws(FilesystemError) -> TreeRoot {
-        let rootTree = TreeRoot(
-            treeID: ObjectID.rootTree,
-            logical: superBlock.root,
-            level: superBlock.rootLevel,
-            generation: superBlock.generation
-        )
-        var cursor = TreeCursor(reader, rootTree)
-        let wanted = Key(treeID, .rootItem, 0)
-        guard try cursor.seek(wanted), cursor.key == wanted else {
-            throw FilesystemError(
-                .corrupt,
-                "root tree",
-                "has no tree %",
-                treeID,
-                logical: superBlock.root
-            )
-        }
-        let item = try cursor.withItem { (data) throws(FilesystemError) in
-            try RootItem(key: wanted, data, superBlock.limits)
-        }
-        return TreeRoot(
-            treeID: treeID,
-            logical: item.logical,
-            level: item.level,
-            generation: item.generation
+/// Where tree `treeID` begins.
+func findRoot(
+    _ treeID: UInt64,
+    _ reader: TreeReader,
+    _ superBlock: SuperBlock
+) throws(FilesystemError) -> TreeRoot {
+    let rootTree = TreeRoot(
+        treeID: ObjectID.rootTree,
+        logical: superBlock.root,
+        level: superBlock.rootLevel,
+        generation: superBlock.generation
+    )
+    var cursor = TreeCursor(reader, rootTree)
+    let wanted = Key(treeID, .rootItem, 0)
+    guard try cursor.seek(wanted), cursor.key == wanted else {
+        throw FilesystemError(
+            .corrupt,
+            "root tree",
+            "has no tree %",
+            treeID,
+            logical: superBlock.root
         )
     }
+    let item = try cursor.withItem { (data) throws(FilesystemError) in
+        try RootItem(key: wanted, data, superBlock.limits)
+    }
+    return TreeRoot(
+        treeID: treeID,
+        logical: item.logical,
+        level: item.level,
+        generation: item.generation
+    )
 }
 
 /// The block group of every chunk.

@@ -36,7 +36,7 @@ package final class FilesystemReader: @unchecked Sendable {
     private let freeSpaceRoot: TreeRoot?
 
     package var volume: Volume { source.volume }
-    package var superBlock: SuperBlock { source.volume.superBlock }
+    package var superBlock: SuperBlock { source.superBlock }
     package var limits: FormatLimits { source.geometry.limits }
     /// Copies of tree blocks that were bad where another one was good.
     package var correctedBlocks: UInt64 { source.correctedBlocks }
@@ -68,6 +68,22 @@ package final class FilesystemReader: @unchecked Sendable {
             volume.chunkMap
         )
         warnings = volume.warnings + remarks(on: blockGroups, volume.superBlock)
+    }
+
+    /// The same file system as a later commit left it. Groups and warnings stay those of opening.
+    ///
+    /// Throws `.corrupt` or `.io` where the roots of its trees cannot be read.
+    package init(
+        _ earlier: FilesystemReader,
+        committed superBlock: SuperBlock
+    ) throws(FilesystemError) {
+        let source = VolumeTreeSource(earlier.volume, superBlock)
+        let trees = try TreeDirectory(TreeReader(source), superBlock)
+        self.source = source
+        extentRoot = trees.extentTree
+        freeSpaceRoot = trees.freeSpaceTree
+        blockGroups = earlier.blockGroups
+        warnings = earlier.warnings
     }
 
     /// Visits the free runs of a group: ascending, apart, never touching, each as long as it can

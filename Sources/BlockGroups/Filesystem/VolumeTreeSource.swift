@@ -11,12 +11,19 @@ internal import Synchronization
 
 package final class VolumeTreeSource: TreeBlockSource {
     package let volume: Volume
+    /// The commit whose trees are read.
+    package let superBlock: SuperBlock
     package let geometry: TreeGeometry
     private let correctedCount = Atomic<UInt64>(0)
 
-    package init(_ volume: Volume) {
+    package convenience init(_ volume: Volume) {
+        self.init(volume, volume.superBlock)
+    }
+
+    package init(_ volume: Volume, _ superBlock: SuperBlock) {
         self.volume = volume
-        geometry = TreeGeometry(volume.superBlock)
+        self.superBlock = superBlock
+        geometry = TreeGeometry(superBlock)
     }
 
     /// Tree blocks of which one copy was bad and another good, counted at each read.
@@ -24,7 +31,7 @@ package final class VolumeTreeSource: TreeBlockSource {
 
     package func mirrorCount(logical: UInt64) throws(FilesystemError) -> Int {
         let length = UInt64(geometry.limits.nodeSize)
-        guard let chunk = volume.chunkMap.chunk(at: logical), length <= chunk.item.end - logical
+        guard let chunk = volume.chunk(at: logical), length <= chunk.item.end - logical
         else {
             throw FilesystemError(
                 .corrupt,

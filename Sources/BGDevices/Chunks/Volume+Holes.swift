@@ -6,9 +6,6 @@
 
 package import BGDiskFormat
 
-/// Nothing is ever allocated below this offset of a device, bytes (BTRFS_DEVICE_RANGE_RESERVED).
-private let reservedBytes: UInt64 = 1 << 20
-
 extension Volume {
     /// Whether enough devices that are there have a hole for one stripe of a chunk of this profile.
     package func hasRoomForChunk(_ profile: Profile) -> Bool {
@@ -28,24 +25,12 @@ extension Volume {
         }
         stripes.sort { $0.start < $1.start }
         var longest: UInt64 = 0
-        var from = reservedBytes
+        var from = deviceReservedBytes
         for stripe in stripes {
             if stripe.start > from { longest = max(longest, stripe.start - from) }
             from = max(from, stripe.end)
         }
         let end = device.superBlock.device.totalBytes
         return end > from ? max(longest, end - from) : longest
-    }
-}
-
-extension Profile {
-    /// The fewest devices that a chunk of this profile lies on (devs_min of the kernel's table).
-    package var devicesMin: Int {
-        switch self {
-        case .single, .dup, .raid0: 1
-        case .raid1, .raid10, .raid5: 2
-        case .raid1c3, .raid6: 3
-        case .raid1c4: 4
-        }
     }
 }

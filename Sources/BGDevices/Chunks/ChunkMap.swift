@@ -148,6 +148,13 @@ package struct ChunkMap: Sendable {
         chunks.insert(chunk, at: index)
     }
 
+    /// Takes out the chunk that begins at `logical`; nil where none does.
+    package mutating func remove(logical: UInt64) -> Chunk? {
+        let index = firstIndex(above: logical)
+        guard index > 0, chunks[index - 1].item.logical == logical else { return nil }
+        return chunks.remove(at: index - 1)
+    }
+
     /// Number of chunks that begin at or below `logical`.
     private func firstIndex(above logical: UInt64) -> Int {
         var low = 0

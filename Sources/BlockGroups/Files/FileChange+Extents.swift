@@ -1,0 +1,252 @@
+//===-- FileChange+Extents.swift - changing which bytes of a file lie where ---------------------===//
+// Extents are shared: by parts of one file, by reflinked files, by snapshots. So a part that is
+// replaced only loses its own reference; a part cut in two gains one.
+//
+// What these return is what the inode's count of bytes changes by; the caller writes the inode once.
+//
+// Locks: the tree mutex is held, and the inode's own where it is open.
+//===-------------------------------------------------------------------------------------------===//
+
+internal import BGAllocation
+internal import BGDiskFormat
+internal import BGTrees
+
+/// Data that was written to claimed space and is to become a part of a file.
+struct WrittenExtent {
+    var extent: Extent
+    /// Where in the file it begins.
+    var start: UInt64
+    /// Of every sector; empty for an inode without.
+    var checksums: [UInt8]
+    var end: UInt64 { start + extent.length }
+}
+
+extension FileChange {
+    /// Extents longer than this are recorded as several, as the kernel does.
+    static let extentBytesMax: UInt64 = 128 << 20
+    /// Parts of files that one change drops at most when it empties a large file.
+    static let partsPerChange = 2048
+
+    /// Ends what the file has in `start..<end` (whole sectors; `end` may lie beyond everything).
+    ///
+    /// - Returns: bytes that the inode counts fewer.
+    func dropExtents(
+        of inode: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(FilesystemError) -> UInt64 {
+        var dropped: UInt64 = 0
+        var whole: (first: UInt64, last: UInt64)?
+        let touched = try files.extents(of: inode, from: start, to: end)
+        for part in touched {
+            if part.item.kind == .inline || (part.start >= start && part.end <= end) {
+                whole = (whole?.first ?? part.start, part.start)
+                dropped += part.item.countedBytes
+            } else {
+                dropped += try cut(part, of: inode, from: start, to: end)
+            }
+        }
+        if let whole {
+            try tree.removeAll(
+                from: Key(inode, .extentData, whole.first),
+                through: Key(inode, .extentData, whole.last)
+            )
+        }
+        // After the items are gone, so that what a leaf shares with a snapshot is settled.
+        for part in touched where part.start >= start && part.end <= end {
+            if let reference = reference(of: part, in: inode) {
+                try transaction.dropReference(reference)
+            }
+        }
+        return dropped
+    }
+
+    /// Cuts `start..<end` out of a part that reaches beyond it on one side or both.
+    private func cut(
+        _ part: FileExtent,
+        of inode: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(FilesystemError) -> UInt64 {
+        let hasHead = part.start < start
+        let hasTail = part.end > end
+        if hasHead {
+            var head = part.item
+            head.length = start - part.start
+            try tree.replace(Key(inode, .extentData, part.start), head.encoded)
+        } else {
+            try tree.remove(Key(inode, .extentData, part.start))
+        }
+        if hasTail {
+            var tail = part.item
+            // A hole lies nowhere, so it has no place to count from.
+            if !tail.isHole { tail.offset += end - part.start }
+            tail.length = part.end - end
+            try tree.insert(Key(inode, .extentData, end), tail.encoded)
+        }
+        if hasHead && hasTail, let reference = reference(of: part, in: inode) {
+            try transaction.addReference(reference)
+        }
+        return part.item.isHole ? 0 : min(end, part.end) - max(start, part.start)
+    }
+
+    /// The reference by which a part holds its extent; nil: it holds none.
+    private func reference(of part: FileExtent, in inode: UInt64) -> DataReference? {
+        guard part.item.kind != .inline, !part.item.isHole else { return nil }
+        return DataReference(
+            logical: part.item.logical,
+            length: part.item.diskBytes,
+            root: tree.treeID,
+            inode: inode,
+            // Reflinked parts may begin before their extent: the format lets it wrap around.
+            offset: part.start &- part.item.offset
+        )
+    }
+
+    /// Makes written data a part of a file, where nothing is any more. Takes its claim over.
+    ///
+    /// - Returns: bytes that the inode counts more.
+    func insertExtent(
+        _ written: WrittenExtent,
+        of inode: UInt64
+    ) throws(FilesystemError) -> UInt64 {
+        let item = FileExtentItem(
+            generation: generation,
+            logical: written.extent.logical,
+            diskBytes: written.extent.length,
+            length: written.extent.length
+        )
+        try transaction.recordExtent(
+            DataReference(
+                logical: written.extent.logical,
+                length: written.extent.length,
+                root: tree.treeID,
+                inode: inode,
+                offset: written.start
+            )
+        )
+        try tree.insert(Key(inode, .extentData, written.start), item.encoded)
+        if !written.checksums.isEmpty {
+            try transaction.setChecksums(
+                logical: written.extent.logical,
+                written.checksums
+            )
+        }
+        return written.extent.length
+    }
+
+    /// Fills what has no item in `start..<end` with holes, for file systems that need items for them.
+    func insertHoles(
+        of inode: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(FilesystemError) {
+        guard !limits.incompat.contains(.noHoles), start < end else { return }
+        var gap = start
+        for part in try files.extents(of: inode, from: start, to: end) {
+            if part.start > gap { try insertHole(of: inode, from: gap, to: part.start) }
+            gap = max(gap, part.end)
+        }
+        if gap < end { try insertHole(of: inode, from: gap, to: end) }
+    }
+
+    private func insertHole(
+        of inode: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(FilesystemError) {
+        let hole = FileExtentItem(
+            generation: generation,
+            logical: 0,
+            diskBytes: 0,
+            length: end - start
+        )
+        try tree.insert(Key(inode, .extentData, start), hole.encoded)
+    }
+
+    // MARK: inline data
+
+    /// Most bytes that a file may keep in its item: as the kernel's own default.
+    var inlineBytesMax: Int {
+        min(2048, Int(limits.sectorSize) - 1, tree.itemBytesMax - FileExtentItem.headerBytes)
+    }
+
+    /// Gives a file these bytes as its only data. - Precondition: it has none but inline.
+    func setInlineData(
+        of inode: UInt64,
+        _ data: RawSpan
+    ) throws(FilesystemError) {
+        let key = Key(inode, .extentData, 0)
+        let exists = try tree.withItem(key) { (_) throws(FilesystemError) in true } ?? false
+        let item = FileExtentItem.inline(generation: generation, data)
+        switch (exists, data.byteCount == 0) {
+        case (true, true): try tree.remove(key)
+        case (true, false): try tree.replace(key, item)
+        case (false, true): break
+        case (false, false): try tree.insert(key, item)
+        }
+    }
+
+    // MARK: ends of inodes
+
+    /// Drops the last parts of a file that begin at or above `start`, at most `partsPerChange`.
+    ///
+    /// - Returns: where what was dropped began, nil: there is nothing left there; and the bytes that the
+    ///   inode counts fewer.
+    func dropLastExtents(
+        of inode: UInt64,
+        from start: UInt64
+    ) throws(FilesystemError) -> (dropped: UInt64, low: UInt64, isAll: Bool) {
+        var low = UInt64.max
+        var count = 0
+        while count < FileChange.partsPerChange, low > 0 {
+            guard
+                let last = try tree.last(atOrBelow: Key(inode, .extentData, low - 1)),
+                last.key.objectid == inode, last.key.type == .extentData
+            else { break }
+            // One that begins before `start` may reach beyond it.
+            low = max(last.key.offset, start)
+            count += 1
+            if last.key.offset <= start { break }
+        }
+        guard count > 0 else { return (0, start, true) }
+        let dropped = try dropExtents(of: inode, from: low, to: .max)
+        return (dropped, low, low <= start || count < FileChange.partsPerChange)
+    }
+
+    /// Removes every item of an inode that has no extents any more.
+    func removeInode(_ number: UInt64) throws(FilesystemError) {
+        try tree.removeAll(
+            from: Key(number, KeyType(rawValue: 0), 0),
+            through: Key(number, KeyType(rawValue: 255), .max)
+        )
+        state.forgetDirectory(number)
+    }
+
+    /// The inodes without a name that were there before this file system was opened; none at the next
+    /// call. Those with one are left to the kernel: it marked files so that it was shortening.
+    func takeLeftOrphans() throws(FilesystemError) -> [UInt64] {
+        guard !state.didLookForOrphans else { return [] }
+        state.didLookForOrphans = true
+        var marked: [UInt64] = []
+        let files = files
+        try files.forEachItem(from: Key(ObjectID.orphans, .orphanItem, 0)) {
+            (key, _) throws(FilesystemError) in
+            marked.append(key.offset)
+            return true
+        }
+        var left: [UInt64] = []
+        for number in marked where state.opened(number) == nil {
+            if try files.inode(number).linkCount == 0 { left.append(number) }
+        }
+        return left
+    }
+
+    /// Marks an inode without a name, so that the kernel removes it after a crash; or ends that.
+    func insertOrphan(_ number: UInt64) throws(FilesystemError) {
+        try tree.insert(Key(ObjectID.orphans, .orphanItem, number), [])
+    }
+    func removeOrphan(_ number: UInt64) throws(FilesystemError) {
+        try tree.remove(Key(ObjectID.orphans, .orphanItem, number))
+    }
+}

@@ -1,0 +1,113 @@
+//===-- GroupSource+Removing.swift - empty groups go, their holes come back ----------------------===//
+// A group that nothing is in, claimed, recorded or pinned, can be taken away: from the allocator at
+// once, from the trees with the next commit. The holes on the devices are there for new chunks once
+// that commit is durable.
+//
+// Locks: none held on calling; `chunks` while the tables change.
+//===-------------------------------------------------------------------------------------------===//
+
+import BGAllocation
+import BGDevices
+import BGDiskFormat
+import BGTrees
+
+extension GroupSource {
+    /// Takes an empty group away.
+    ///
+    /// - Throws: `.notFound` where no group begins there, `.busy` where something is in it or it is
+    ///   the last one of metadata or SYSTEM, `.readOnly`.
+    func removeGroup(at logical: UInt64, in allocator: Allocator) throws(FilesystemError) {
+        guard let group = allocator.group(at: logical), group.logical == logical else {
+            throw FilesystemError(.notFound, "block group", "none begins there", logical: logical)
+        }
+        try chunks.withLock { () throws(FilesystemError) in
+            guard space != nil else { throw FilesystemError.openedReadOnly }
+            guard metadataGroups != [logical], systemGroups != [logical] else {
+                throw FilesystemError(.busy, "block group", "is the last one", logical: logical)
+            }
+        }
+        let wasReadOnly = group.isReadOnly
+        // From here on nothing is claimed in it, so what is found free stays free.
+        group.setReadOnly(true)
+        do throws(FilesystemError) {
+            guard chunks.withLock({ isEmpty(group) }) else {
+                throw FilesystemError(
+                    .busy,
+                    "block group",
+                    "holds claims, extents, or what the next commit frees",
+                    logical: logical
+                )
+            }
+            do throws(AllocationError) {
+                try allocator.removeGroup(logical: logical)
+            } catch {
+                throw FilesystemError(allocation: error).located(logical: logical)
+            }
+        } catch {
+            group.setReadOnly(wasReadOnly)
+            throw error
+        }
+        chunks.withLock { noteRemoved(logical) }
+    }
+
+    /// Takes away the empty groups of other types than `type` (one of each kind stays, so that its
+    /// profile is not forgotten).
+    ///
+    /// - Returns: how many; their holes can be used after the next commit.
+    func removeEmptyGroups(sparing type: ChunkFlags, in allocator: Allocator) -> Int {
+        let candidates = chunks.withLock { emptyGroups(sparing: type, in: allocator) }
+        var removed = 0
+        for logical in candidates {
+            do throws(FilesystemError) {
+                try removeGroup(at: logical, in: allocator)
+                removed += 1
+            } catch {
+                // Somebody has just claimed in it.
+                continue
+            }
+        }
+        return removed
+    }
+
+    private func emptyGroups(sparing type: ChunkFlags, in allocator: Allocator) -> [UInt64] {
+        var kept: [UInt64: Int] = [:]
+        for entry in entries.values { kept[entry.record.flags.rawValue, default: 0] += 1 }
+        var found: [UInt64] = []
+        for (logical, entry) in entries {
+            let flags = entry.record.flags
+            guard flags.type != type, !flags.contains(.system),
+                kept[flags.rawValue, default: 0] > 1,
+                let group = allocator.group(at: logical), isEmpty(group)
+            else { continue }
+            kept[flags.rawValue, default: 0] -= 1
+            found.append(logical)
+        }
+        return found
+    }
+
+    /// Whether all of a group is free. `chunks` is held.
+    private func isEmpty(_ group: BlockGroup) -> Bool {
+        group.reference.cacheError == 0
+            && freeBytes(of: group.reference) + group.superBytes == group.length
+    }
+
+    /// The group has gone from the allocator. `chunks` is held.
+    private func noteRemoved(_ logical: UInt64) {
+        guard let chunk = volume.chunk(at: logical) else { return }
+        forget(logical)
+        do throws(FilesystemError) {
+            try volume.removeChunk(logical: logical)
+        } catch {
+            preconditionFailure("a chunk that was just found is mapped")
+        }
+        // One that no commit has seen leaves no trace.
+        for index in changes.indices {
+            if case .added(let item, let extents) = changes[index], item.logical == logical {
+                changes.remove(at: index)
+                space?.release(ChunkPlan(chunk: item, extents: extents))
+                return
+            }
+        }
+        changes.append(.removed(chunk.item, space?.remove(chunk.item) ?? []))
+    }
+}
