@@ -40,12 +40,12 @@
 extern "C" {
 #endif
 
-#define BGS_INDEX_CLASSES     128
+#define BGS_INDEX_CLASSES     120
 #define BGS_INDEX_SLOTS	      16
 #define BGS_INDEX_PAD	      0x7fffffffu
 #define BGS_INDEX_SECTORS_MAX 0x7fffffffu
 /* Every run this long or longer is in the last class. */
-#define BGS_INDEX_OPEN_CLASS 262144u
+#define BGS_INDEX_OPEN_CLASS 131072u
 
 /* The class of a run: lengths 1..15 are classes 0..14, then 8 classes an octave. @sectors > 0. */
 static inline unsigned bgs_class_of(uint32_t sectors)
@@ -124,7 +124,6 @@ struct bgs_index {
 	size_t touched[4];
 	/* runs_min of a bitmap that did not come early */
 	uint32_t runs_min_usual;
-	/* to a multiple of a cache line, for arrays of these */
 	uint32_t reserved_tail;
 };
 

@@ -7,6 +7,7 @@
 
 #include "bgs_cluster.h"
 #include "bgs_group_locked.h"
+#include "bgs_paths.h"
 #include "bgs_probe.h"
 #include "bgs_rcu.h"
 
@@ -16,11 +17,8 @@ void bgs_group_gone(struct bgs_group *group, uint32_t sectors)
 	const uint64_t *present = group->index.present;
 
 	BGS_ASSERT_HELD(&group->lock);
-	if (bin == BGS_BINS - 1) {
-		if (present[1] >> (bgs_class_of(BGS_BIN_OPEN) - 64))
-			return;
-	} else if (present[c >> 6] >> (c & 63) & 1 &&
-		   bgs_index_may_have(&group->index, bgs_bin_first(bin), bgs_bin_last(bin))) {
+	if (present[c >> 6] >> (c & 63) & 1 &&
+	    bgs_index_may_have(&group->index, bgs_bin_first(bin), bgs_bin_last(bin))) {
 		return;
 	}
 	bgs_block_clear(group->block, group->slot, bin);
@@ -243,21 +241,15 @@ bool bgs_group_recall(struct bgs_group *group)
 
 int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	int ret;
+	int ret = __atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED)->add(group, sector, sectors);
 
+	if (__builtin_expect(ret != -EAGAIN, 1))
+		return ret;
 	bgs_spin_lock(&group->lock);
-	if (__builtin_expect(group->lends, 0))
-		bgs_group_recall_locked(group);
+	bgs_group_recall_locked(group);
 	ret = bgs_group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
-	if (ret == 0) {
-		/*
-		 * Past the group's size some of the range must have been claimed: whoever
-		 * gives a claim back this way, as the seed does, ends the claim.
-		 */
-		group->added_sectors += (uint32_t)sectors;
-		if (group->added_sectors > group->sector_count)
-			group->added_sectors = group->sector_count;
-	}
+	if (ret == 0)
+		group_note_added(group, (uint32_t)sectors);
 	group_unlock_trim(group);
 	return ret;
 }

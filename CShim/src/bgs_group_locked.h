@@ -29,6 +29,18 @@ static inline void group_unlock_trim(struct bgs_group *group)
 		bgs_group_trim(group);
 }
 
+/* Space was said to be free. */
+static inline void group_note_added(struct bgs_group *group, uint32_t sectors)
+{
+	uint32_t added = group->added_sectors + sectors;
+
+	/*
+	 * Past the group's size some of the range must have been claimed: whoever gives a
+	 * claim back this way, as the seed does, ends the claim.
+	 */
+	group->added_sectors = added > group->sector_count ? group->sector_count : added;
+}
+
 /* A run of this length came. The group is claimable. */
 static inline void group_came(struct bgs_group *group, uint32_t sectors)
 {

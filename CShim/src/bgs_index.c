@@ -12,19 +12,17 @@
 /* Atomic only because tests change them beside others that run; either set serves any index. */
 static const struct bgs_index_operations *operations_chosen = &bgs_index_scalar;
 
+const struct bgs_paths *bgs_paths_chosen;
+
 static inline const struct bgs_index_operations *operations(void)
 {
 	return __atomic_load_n(&operations_chosen, __ATOMIC_RELAXED);
 }
 
-struct bgs_paths bgs_paths_chosen(void)
-{
-	return operations()->paths;
-}
-
 static void use_operations(const struct bgs_index_operations *chosen)
 {
 	__atomic_store_n(&operations_chosen, chosen, __ATOMIC_RELAXED);
+	__atomic_store_n(&bgs_paths_chosen, &chosen->paths, __ATOMIC_RELAXED);
 }
 
 #ifdef __x86_64__

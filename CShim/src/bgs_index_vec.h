@@ -306,11 +306,10 @@ VEC unsigned vec_where_from(const struct bgs_index_node *node, unsigned c)
 {
 	uint16_t all = 0;
 
-	while (c & 15u) {
+	while (c & 7u)
 		all |= node->where[c++];
-	}
-	for (; c < BGS_INDEX_CLASSES; c += 16)
-		for (unsigned j = 0; j < 16; j++)
+	for (; c < BGS_INDEX_CLASSES; c += 8)
+		for (unsigned j = 0; j < 8; j++)
 			all |= node->where[c + j];
 	return all;
 }

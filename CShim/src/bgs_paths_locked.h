@@ -19,12 +19,11 @@ VEC bool bin_left(const struct bgs_index *ix, uint32_t sectors, unsigned bin)
 {
 	unsigned c = bgs_class_of(sectors);
 
-	if (__builtin_expect(bin == BGS_BINS - 1, 0))
-		return ix->present[1] >> (bgs_class_of(BGS_BIN_OPEN) - 64) != 0;
 	if (!(ix->present[c >> 6] >> (c & 63) & 1))
 		return false;
 	/* Short lengths have a class of their own. */
-	return bin < 15 || op_may_have(ix, bgs_bin_first(bin), bgs_bin_last(bin));
+	return bin < 15 || bin == BGS_BINS - 1 ||
+	       op_may_have(ix, bgs_bin_first(bin), bgs_bin_last(bin));
 }
 
 VEC void note_gone(struct bgs_group *group, uint32_t sectors, unsigned bin)
@@ -54,7 +53,7 @@ static __attribute__((noinline)) bool claim_within_rest(struct bgs_index *ix, ui
 							uint32_t low, uint32_t high,
 							uint32_t *start_out, uint32_t *run_out)
 {
-	/* The last bin has many classes. */
+	/* The last bin holds runs of very many lengths: the tightest. */
 	if (high >= BGS_BIN_OPEN)
 		return op_claim_best(ix, len, low, start_out, run_out);
 	return op_claim_within(ix, len, low, high, start_out, run_out);
@@ -242,6 +241,40 @@ VEC int add_noted(struct bgs_group *group, uint32_t start, uint32_t sectors)
 		note_gone(group, left, bgs_bin_of(left));
 	if (right && bgs_bin_of(right) != bin)
 		note_gone(group, right, bgs_bin_of(right));
+	return 0;
+}
+
+/* The lock held, which it leaves. */
+static __attribute__((noinline)) int add_rest(struct bgs_group *group, uint32_t start,
+					      uint32_t sectors)
+{
+	int ret = -EAGAIN;
+
+	if (!group->lends) {
+		ret = add_noted(group, start, sectors);
+		if (ret == 0)
+			group_note_added(group, sectors);
+	}
+	group_unlock_trim(group);
+	return ret;
+}
+
+/* bgs_group_add(), to a group that lends nothing; -EAGAIN: it lends. */
+static int path_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
+{
+	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
+
+	__builtin_prefetch(&group->index, 1);
+	bgs_spin_lock(&group->lock);
+	/* The free space of a shattered group, run by run. */
+	if (__builtin_expect(group->index.form != BGS_FORM_BITMAP || group->lends ||
+				     !map_add_alone(&group->index, start, length),
+			     0))
+		return add_rest(group, start, length);
+	if (group->claimable)
+		bgs_block_set(group->block, group->slot, bgs_bin_of(length));
+	group_note_added(group, length);
+	bgs_spin_unlock(&group->lock);
 	return 0;
 }
 
