@@ -11,111 +11,6 @@
 #include "bgs_probe.h"
 #include "bgs_rcu.h"
 
-void bgs_group_gone(struct bgs_group *group, uint32_t sectors)
-{
-	unsigned c = bgs_class_of(sectors), bin = bgs_bin_of(sectors);
-	const uint64_t *present = group->index.present;
-
-	BGS_ASSERT_HELD(&group->lock);
-	if (present[c >> 6] >> (c & 63) & 1 &&
-	    bgs_index_may_have(&group->index, bgs_bin_first(bin), bgs_bin_last(bin))) {
-		return;
-	}
-	bgs_block_clear(group->block, group->slot, bin);
-}
-
-int bgs_group_index_add(struct bgs_group *group, uint32_t start, uint32_t sectors)
-{
-	uint32_t run, length, left, right;
-	int ret = bgs_index_add(&group->index, start, sectors);
-
-	if (ret || !group->claimable)
-		return ret;
-	bgs_index_next(&group->index, start, &run, &length);
-	left = start - run;
-	right = length - left - sectors;
-	group_came(group, length);
-	if (left)
-		bgs_group_gone(group, left);
-	if (right)
-		bgs_group_gone(group, right);
-	return 0;
-}
-
-void bgs_group_note_cut(struct bgs_group *group, uint32_t start, uint32_t sectors)
-{
-	uint32_t run, length, head = 0, tail = 0;
-
-	if (!group->claimable)
-		return;
-	/* The run that ends above the sector before: it is the head when it begins there or below.
-	 */
-	if (start && bgs_index_next(&group->index, start - 1, &run, &length) && run < start)
-		head = start - run;
-	if (bgs_index_next(&group->index, start + sectors, &run, &length) && run == start + sectors)
-		tail = length;
-	if (head)
-		group_came(group, head);
-	if (tail)
-		group_came(group, tail);
-	bgs_group_gone(group, head + sectors + tail);
-}
-
-int bgs_group_index_remove(struct bgs_group *group, uint32_t start, uint32_t sectors)
-{
-	int ret = bgs_index_remove(&group->index, start, sectors);
-
-	if (ret == 0)
-		bgs_group_note_cut(group, start, sectors);
-	return ret;
-}
-
-/* Runs that one turn under the lock announces. */
-#define ANNOUNCE_RUNS 256
-
-/* Tell the directory of some more of the runs. Return: false when it knows all, or is not to. */
-static bool announce_some(struct bgs_group *group, uint32_t *from)
-{
-	uint32_t start, length;
-	unsigned turn;
-	bool more = false;
-
-	bgs_spin_lock(&group->lock);
-	for (turn = 0; turn < ANNOUNCE_RUNS && group->claimable; turn++) {
-		more = bgs_index_next(&group->index, *from, &start, &length);
-		if (!more)
-			break;
-		group_came(group, length);
-		*from = start + length;
-	}
-	more = more && group->claimable;
-	bgs_spin_unlock(&group->lock);
-	return more;
-}
-
-/*
- * The group has become claimable: tell the directory of its runs, bit by bit, so that the
- * lock is not held for long. Whatever changes meanwhile is told as it changes.
- */
-static void announce(struct bgs_group *group)
-{
-	uint32_t from = 0;
-
-	/* Ends: every turn begins where the one before ended. */
-	while (announce_some(group, &from))
-		;
-}
-
-/* It no longer is: nothing of it is left in the directory. The lock held. */
-static void withdraw(struct bgs_group *group)
-{
-	unsigned bin;
-
-	BGS_ASSERT_HELD(&group->lock);
-	for (bin = 0; bin < BGS_BINS; bin++)
-		bgs_block_clear(group->block, group->slot, bin);
-}
-
 void bgs_group_trim(struct bgs_group *group)
 {
 	struct bgs_index_trim trim;
@@ -136,7 +31,7 @@ void bgs_group_trim(struct bgs_group *group)
 
 /*
  * Bring `claimable` up to the state. The lock held. Return: whether it became claimable; the
- * caller calls announce() when it has left the lock.
+ * caller calls bgs_group_announce() when it has left the lock.
  */
 static bool note_state(struct bgs_group *group)
 {
@@ -144,7 +39,7 @@ static bool note_state(struct bgs_group *group)
 
 	group->claimable = group->state == 0 && group->caching == BGS_CACHING_FINISHED;
 	if (before && !group->claimable)
-		withdraw(group);
+		bgs_group_withdraw(group);
 	return !before && group->claimable;
 }
 
@@ -459,7 +354,7 @@ void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 	opened = note_state(group);
 	group_unlock_trim(group);
 	if (opened)
-		announce(group);
+		bgs_group_announce(group);
 }
 
 bool bgs_group_is_read_only(const struct bgs_group *group)
@@ -591,7 +486,7 @@ void bgs_group_thaw(struct bgs_group *group)
 	opened = note_state(group);
 	group_unlock_trim(group);
 	if (opened)
-		announce(group);
+		bgs_group_announce(group);
 }
 
 bool bgs_group_try_get(struct bgs_group *group)
@@ -631,6 +526,6 @@ void bgs_group_finish_caching(struct bgs_group *group, int error)
 	opened = note_state(group);
 	group_unlock_trim(group);
 	if (opened)
-		announce(group);
+		bgs_group_announce(group);
 	BGS_PROBE2(caching, group->logical, error);
 }

@@ -56,4 +56,13 @@ int bgs_group_index_remove(struct bgs_group *group, uint32_t start, uint32_t sec
 /* The directory, after some claim took a range out of a run. */
 void bgs_group_note_cut(struct bgs_group *group, uint32_t start, uint32_t sectors);
 
+/*
+ * The group has become claimable: tell the directory of its runs, bit by bit, so that the
+ * lock is not held for long. Whatever changes meanwhile is told as it changes. No spin lock
+ * held.
+ */
+void bgs_group_announce(struct bgs_group *group);
+/* It no longer is: nothing of it is left in the directory. The lock held. */
+void bgs_group_withdraw(struct bgs_group *group);
+
 #endif
