@@ -88,7 +88,18 @@ extension TreeState {
                     ), own.key.objectid == key.objectid
                 else { return false }
                 above = Key(key.objectid, .metadataItem, .max)
-            default: above = Key(key.objectid, .metadataItem, .max)
+            default:
+                guard KeyType.metadataItem.rawValue < key.type.rawValue else {
+                    throw FilesystemError(
+                        .corrupt,
+                        "extent tree",
+                        "item of type %",
+                        UInt64(key.type.rawValue),
+                        root: ObjectID.extentTree,
+                        logical: key.objectid
+                    )
+                }
+                above = Key(key.objectid, .metadataItem, .max)
             }
         }
         return false

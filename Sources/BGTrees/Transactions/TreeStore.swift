@@ -151,9 +151,11 @@ package final class TreeStore: @unchecked Sendable {
             do throws(FilesystemError) {
                 try CommitWriter(host: host, checksumType: checksumType).write(frozen)
             } catch {
+                frozen.trace(result: -error.errno)
                 treeMutex.withLock { state.fail(error) }
                 throw error
             }
+            frozen.trace(result: 0)
             committedGeneration = frozen.superBlock.generation
             host.didCommit(frozen.superBlock, removed: frozen.removedChunks)
             // Before anybody can claim what is unpinned: it is to be recorded again.
