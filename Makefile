@@ -215,7 +215,8 @@ profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) i
 	@mkdir -p build/profile
 	perf record -q -e cpu-clock -F 999 --call-graph fp -o build/profile/perf.data -- \
 		.build/release/bgbench $(WORKLOAD) $(ARGS)
-	perf report -i build/profile/perf.data --stdio --no-children -g none >build/profile/report.txt
+	perf report -i build/profile/perf.data --stdio --no-children -g none | \
+		$(SWIFT) demangle --simplified >build/profile/report.txt
 	perf script -i build/profile/perf.data | .ci/flamegraph >build/profile/flame.svg
 	@grep -v '^#' build/profile/report.txt | grep -v '^$$' | head -20
 	@echo "kept: build/profile/report.txt build/profile/flame.svg build/profile/perf.data"
