@@ -136,17 +136,24 @@ struct CrashTests {
         let filesystem = try openFilesystem(devices, readOnly: false)
         try filesystem.cacheFreeSpace()
         let file = try filesystem.createFile(FilePath(Self.filler))
-        try file.write(at: 0, [UInt8](repeating: 1, count: 65536))
-        // The group that data goes to: mkfs.btrfs may leave others that are of no use.
-        var run = 0
-        filesystem.allocator.forEachGroup { group in
-            if group.flags.contains(.data), filesystem.usedBytes(ofGroupAt: group.logical) ?? 0 > 0
-            {
-                run = max(run, Int(group.statistics.largestRun))
+        var offset = 0
+        var length = 65536
+        // Ends: few runs are free in a new group; a copy of the super block divides them.
+        for _ in 0..<4 where length > 0 {
+            try file.write(at: offset, [UInt8](repeating: 1, count: length))
+            try filesystem.commit()
+            offset += length
+            // The group that data goes to: mkfs.btrfs may leave others that are of no use.
+            var run = 0
+            filesystem.allocator.forEachGroup { group in
+                let used = filesystem.usedBytes(ofGroupAt: group.logical) ?? 0
+                if group.flags.contains(.data), used > 0 {
+                    run = max(run, Int(group.statistics.largestRun))
+                }
+                return true
             }
-            return true
+            length = run > 65536 ? run - 16_384 : 0
         }
-        try file.write(at: 65536, [UInt8](repeating: 1, count: max(run - 16_384, 4096)))
         try file.close()
         try filesystem.close()
         return devices

@@ -82,7 +82,7 @@ def is_about_another(line, devices):
 
 
 def bgctl_check(bgctl, paths):
-    status, output = output_of(bgctl, "check", *paths)
+    status, output = output_of(bgctl, "check", "--data", "--all-mirrors", *paths)
     if status != 0:
         raise Failed(f"status {status}\n{output.strip()}")
     return None
