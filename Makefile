@@ -135,6 +135,14 @@ referee: setup ## Every image of the referee (make test tries the short list).
 	$(SWIFT) build --product bgctl
 	Tests/Referee/referee.py --bgctl .build/debug/bgctl $(ARGS)
 
+.PHONY: judge
+judge: setup ## Faults that the judge must find; then all it judges of ours (make test tries a few).
+	$(SWIFT) build --product bgctl
+	Tests/Judge/self-test --bgctl $(CURDIR)/.build/debug/bgctl
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --make bgctl $(ARGS)
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --age snapshots --write put --to /put \
+		--judge=--balance $(ARGS)
+
 .PHONY: tsan asan
 tsan: setup ## Tests under ThreadSanitizer (FILTER=, SKIP=: regexes).
 	$(SWIFT) test --sanitize=thread --disable-xctest --scratch-path .build-tsan \
@@ -207,7 +215,8 @@ profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) i
 	@mkdir -p build/profile
 	perf record -q -e cpu-clock -F 999 --call-graph fp -o build/profile/perf.data -- \
 		.build/release/bgbench $(WORKLOAD) $(ARGS)
-	perf report -i build/profile/perf.data --stdio --no-children -g none >build/profile/report.txt
+	perf report -i build/profile/perf.data --stdio --no-children -g none | \
+		$(SWIFT) demangle --simplified >build/profile/report.txt
 	perf script -i build/profile/perf.data | .ci/flamegraph >build/profile/flame.svg
 	@grep -v '^#' build/profile/report.txt | grep -v '^$$' | head -20
 	@echo "kept: build/profile/report.txt build/profile/flame.svg build/profile/perf.data"
