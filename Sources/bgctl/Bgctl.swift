@@ -18,7 +18,7 @@ struct Bgctl: ParsableCommand {
         version: "0.2.0",
         subcommands: [
             Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self, Mkfs.self,
-            Put.self, Get.self, Remove.self,
+            Put.self, Get.self, List.self, Remove.self, DiskFree.self,
         ]
     )
 }
