@@ -2,7 +2,7 @@
 // Every way out passes here. Bad input of any kind, the parser's included, is one line on standard
 // error and exit status 1; help and --version go to standard output with status 0.
 //
-// Not here: what the commands do. Each has a file of its own and only reads.
+// Not here: what the commands do. Each has a file of its own.
 
 import ArgumentParser
 
@@ -11,9 +11,9 @@ struct Bgctl: ParsableCommand {
         commandName: "bgctl",
         abstract: "Shows the block groups of a btrfs file system and the free space inside them.",
         discussion: """
-            Every command takes the image files or block devices of one file system, in any order, \
-            and only reads them: no root, no mount. Do not point it at a file system that is \
-            mounted for writing; what it prints would be out of date as it reads.
+            Every command takes the image files or block devices of one file system, in any order: \
+            no root, no mount. All but mkfs only read them. Do not point those at a file system \
+            that is mounted for writing; what they print would be out of date as they read.
             """,
         version: "0.1.0",
         subcommands: [

@@ -144,23 +144,22 @@ struct FileSystemFacts {
         deviceExtents = extents
     }
 
+    private func group(_ key: Key, _ data: RawSpan) throws -> GroupRecord {
+        let item = try BlockGroupItem(key: key, data, superBlock.limits)
+        return GroupRecord(
+            logical: item.logical,
+            length: item.length,
+            flags: item.flags,
+            used: item.used
+        )
+    }
+
     private mutating func readExtents() throws {
         let limits = superBlock.limits
         var extents: [UInt64: ExtentFacts] = [:]
         var refs: [UInt64: UInt64] = [:]
         var groups: [GroupRecord] = []
         var keyed = 0
-        func readGroup(_ key: Key, _ data: RawSpan) throws {
-            let item = try BlockGroupItem(key: key, data, limits)
-            groups.append(
-                GroupRecord(
-                    logical: item.logical,
-                    length: item.length,
-                    flags: item.flags,
-                    used: item.used
-                )
-            )
-        }
         func add(_ logical: UInt64, _ reference: BackReference, _ count: UInt64) {
             #expect(count > 0)
             let old = extents[logical]?.references.updateValue(count, forKey: reference)
@@ -205,7 +204,7 @@ struct FileSystemFacts {
             case .sharedBlockRef:
                 keyed += 1
                 add(key.objectid, .sharedBlock(parent: key.offset), 1)
-            case .blockGroupItem: try readGroup(key, data)
+            case .blockGroupItem: groups.append(try group(key, data))
             default: Issue.record("item of type \(key.type.rawValue) in the extent tree")
             }
         }
@@ -215,7 +214,7 @@ struct FileSystemFacts {
         }
         if superBlock.compatReadOnly.contains(.blockGroupTree) {
             #expect(groups.isEmpty)
-            try walk(root(ObjectID.blockGroupTree), readGroup)
+            try walk(root(ObjectID.blockGroupTree)) { groups.append(try group($0, $1)) }
         }
         self.extents = extents
         self.groups = groups
@@ -341,78 +340,6 @@ struct FileSystemFacts {
                 )
             )
             try visitChildren(of: next, treeID, reader, leaves: leaves, counted: counted && isNew)
-        }
-    }
-}
-
-extension FileSystemFacts {
-    /// Compares everything with everything.
-    func check() {
-        checkReferences()
-        checkSpace()
-        #expect(superBlock.bytesUsed == groups.reduce(0) { $0 + $1.used })
-        #expect(superBlock.logRoot == 0)
-        let system = chunks.filter { $0.flags.contains(.system) }
-        #expect(superBlock.systemChunks == system)
-        #expect(device.bytesUsed == chunks.reduce(0) { $0 + $1.length })
-        #expect(deviceExtents.map { $0.chunkLogical }.sorted() == chunks.map { $0.logical })
-        #expect(groups.map { $0.logical } == chunks.map { $0.logical })
-        #expect(groups.map { $0.flags } == chunks.map { $0.flags })
-        for (key, item) in roots {
-            let blocks = expected.values.filter {
-                $0.level != nil && $0.references[.treeBlock(root: key.objectid)] != nil
-            }
-            if !TreeState.isSubvolume(key.objectid) {
-                let bytes = UInt64(blocks.count) * UInt64(superBlock.nodeSize)
-                #expect(item.bytesUsed == bytes, "bytes of tree \(key.objectid)")
-            }
-        }
-        for logical in checksums.keys {
-            let extent = extents.values.contains {
-                $0.level == nil && $0.logical <= logical && logical < $0.logical + $0.length
-            }
-            #expect(extent, "a checksum of free space at \(logical)")
-        }
-    }
-
-    private func checkReferences() {
-        for (logical, extent) in extents where expected[logical] == nil {
-            Issue.record("nobody refers to \(extent)")
-        }
-        for (logical, extent) in expected {
-            #expect(extents[logical] == extent)
-        }
-    }
-
-    private func checkSpace() {
-        let sorted = extents.values.sorted { $0.logical < $1.logical }
-        var free: [FreeRun] = []
-        var index = 0
-        for group in groups {
-            var used: UInt64 = 0
-            var at = group.logical
-            while index < sorted.count, sorted[index].logical < group.end {
-                let extent = sorted[index]
-                #expect(extent.logical >= at, "extents overlap at \(extent.logical)")
-                if extent.logical > at {
-                    free.append(FreeRun(logical: at, length: extent.logical - at))
-                }
-                at = extent.logical + extent.length
-                used += extent.length
-                index += 1
-            }
-            #expect(at <= group.end)
-            if at < group.end { free.append(FreeRun(logical: at, length: group.end - at)) }
-            #expect(used == group.used, "bytes used of the group at \(group.logical)")
-        }
-        #expect(index == sorted.count, "extents outside of groups")
-        guard superBlock.hasValidFreeSpaceTree else { return }
-        #expect(freeRuns == free)
-        #expect(infos.map { $0.logical } == groups.map { $0.logical })
-        for info in infos {
-            let end = info.logical + info.length
-            let runs = free.filter { $0.logical >= info.logical && $0.logical < end }
-            #expect(Int(info.extentCount) == runs.count, "runs of the group at \(info.logical)")
         }
     }
 }

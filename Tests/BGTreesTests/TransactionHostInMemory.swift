@@ -76,6 +76,11 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
     /// Called before each step of a commit, without the lock.
     var onStep: (@Sendable () -> Void)?
     private(set) var commits = 0
+    /// From the super block of a commit until the next one is begun: only then do ranges come back
+    /// that a commit had.
+    private var mayUnpin = false
+    /// Ranges that the commit that is being made owned first.
+    private var ownedNow: Set<UInt64> = []
     let sectorBytes: UInt64 = 4096
 
     // MARK: making
@@ -252,13 +257,18 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
 
     func own(logical: UInt64, length: UInt64) {
         move(logical, length, from: .claimed, to: .owned)
+        _ = lock.withLock { ownedNow.insert(logical) }
     }
 
     func giveBack(logical: UInt64, length: UInt64) {
         move(logical, length, from: .claimed, to: .free)
     }
 
-    func unpin(logical: UInt64, length: UInt64) { move(logical, length, from: .owned, to: .free) }
+    func unpin(logical: UInt64, length: UInt64) {
+        let isAllowed = lock.withLock { mayUnpin || ownedNow.contains(logical) }
+        #expect(isAllowed, "\(logical) is free while the last commit has it")
+        move(logical, length, from: .owned, to: .free)
+    }
 
     func prepareToFree(logical: UInt64, length: UInt64) throws(FilesystemError) {
         lock.lock()
@@ -283,6 +293,7 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
     func takeChunkChanges() -> [ChunkChange] {
         lock.lock()
         defer { lock.unlock() }
+        mayUnpin = false
         defer { changes = [] }
         return changes
     }
@@ -336,6 +347,8 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
         defer { lock.unlock() }
         self.superBlock = superBlock
         commits += 1
+        mayUnpin = true
+        ownedNow = []
     }
 
     // MARK: reading

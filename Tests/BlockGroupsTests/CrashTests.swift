@@ -54,7 +54,7 @@ struct CrashTests {
         do {
             let filesystem = try openFilesystem(devices, readOnly: false)
             let work = try Workload(filesystem, folder: "work", seed: random.next())
-            for commit in 1...4 * testScale {
+            for commit in 1...3 * testScale {
                 for _ in 0..<Int.random(in: 0...25, using: &random) { try work.step() }
                 states.append(work.model)
                 try filesystem.commit()

@@ -130,7 +130,8 @@ struct FaultTests {
             // Half of a super block's second copy may have arrived; the next commit writes it again.
             let wrong = try faults(devices).filter { !tears || !$0.hasPrefix("super block:") }
             #expect(wrong == [], "\(name)")
-            if byBtrfsCheck {
+            // btrfs check, like the kernel, has no use for a device whose first super block is torn.
+            if byBtrfsCheck && !tears {
                 let words = try complaint(devices[0])
                 #expect(words == nil, "\(name): \(words ?? "")")
             }
@@ -201,12 +202,12 @@ struct FaultTests {
                 do throws(FilesystemError) {
                     let filesystem = try openFilesystem(devices, readOnly: false)
                     opened += 1
-                    plan.heal()
                     #expect(filesystem.failure == nil)
                 } catch {
                     refused += 1
                     #expect(error.code == .io, "\(error.message)")
                 }
+                plan.heal()
                 // A copy that could not be read is written anew, and is as it was.
                 #expect(devices[0].writeCount <= plan.failed)
                 #expect(try number % 5 > 0 || faults(devices) == [])

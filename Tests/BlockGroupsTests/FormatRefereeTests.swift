@@ -4,6 +4,7 @@
 // Needs btrfs-progs; the part with several devices and the kernel needs root and loop devices, too.
 // Skipped where there are none.
 
+import BGTestSupport
 import BGDevices
 import BGDiskFormat
 import Foundation

@@ -3,6 +3,7 @@
 //
 // Not here: the kernel and btrfs check on what was made (FormatRefereeTests).
 
+import BGTestSupport
 import BGDevices
 import BGDiskFormat
 import Foundation
