@@ -19,7 +19,10 @@ extension File {
                 (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
                 let item = try files.inode(inode.number)
                 let mayBeInline = item.size <= UInt64(files.limits.sectorSize)
-                return (item, mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil)
+                return (
+                    item,
+                    mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil
+                )
             }
             try checkMayChange(item)
             if item.flags & InodeItem.flagAppend != 0, size < item.size {

@@ -37,7 +37,10 @@ extension File {
                 let item = try files.inode(inode.number)
                 // Only a small file is worth the search.
                 let mayBeInline = item.size <= UInt64(files.limits.sectorSize)
-                return (item, mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil)
+                return (
+                    item,
+                    mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil
+                )
             }
             try checkMayChange(item)
             if item.flags & InodeItem.flagAppend != 0, offset < item.size {
