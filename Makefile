@@ -135,6 +135,14 @@ referee: setup ## Every image of the referee (make test tries the short list).
 	$(SWIFT) build --product bgctl
 	Tests/Referee/referee.py --bgctl .build/debug/bgctl $(ARGS)
 
+.PHONY: judge
+judge: setup ## Faults that the judge must find; then all it judges of ours (make test tries a few).
+	$(SWIFT) build --product bgctl
+	Tests/Judge/self-test --bgctl $(CURDIR)/.build/debug/bgctl
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --make bgctl $(ARGS)
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --age snapshots --write put --to /put \
+		--judge=--balance $(ARGS)
+
 .PHONY: tsan asan
 tsan: setup ## Tests under ThreadSanitizer (FILTER=, SKIP=: regexes).
 	$(SWIFT) test --sanitize=thread --disable-xctest --scratch-path .build-tsan \

@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 #define BG_VERSION_MAJOR 0
-#define BG_VERSION_MINOR 1
+#define BG_VERSION_MINOR 2
 #define BG_VERSION_PATCH 0
 
 /* What a block group holds: exactly one of these, or BG_DATA | BG_METADATA (mixed). */
@@ -547,17 +547,17 @@ int bg_fs_statistics(struct bg_fs *fs, struct bg_fs_statistics *statistics_out);
 /* ---- files -------------------------------------------------------------- */
 
 /*
- * Files and directories of the default subvolume, by path: names divided by '/', from its top; empty
- * names and "." are passed over, ".." is refused. A name is 1 to 255 bytes, any but 0 and '/'.
- * Symbolic links are not followed, permissions are recorded but not enforced.
+ * Files and directories of the default subvolume, by path: names divided by '/', from its top;
+ * empty names and "." are passed over, ".." is refused. A name is 1 to 255 bytes, any but 0 and
+ * '/'. Symbolic links are not followed, permissions are recorded but not enforced.
  *
  * Nothing is durable before bg_fs_commit(). Each call is in a commit wholly or not at all, but for
  * writes and truncations of more than 128 MiB or of thousands of extents.
  *
  * Every call with a path may return -EINVAL (a NULL pointer, a path that cannot be), -ENAMETOOLONG,
- * -ENOENT, -ENOTDIR, -EOPNOTSUPP (another subvolume begins on the way), -EIO or -EUCLEAN (damaged); every
- * call that changes something, besides, -EROFS, and where it may take space, -ENOSPC. Below, "as above"
- * stands for these.
+ * -ENOENT, -ENOTDIR, -EOPNOTSUPP (another subvolume begins on the way), -EIO or -EUCLEAN (damaged);
+ * every call that changes something, besides, -EROFS, and where it may take space, -ENOSPC. Below,
+ * "as above" stands for these.
  */
 struct bg_file;
 
@@ -570,12 +570,12 @@ struct bg_time {
 };
 
 /* bg_attributes::set: which fields count. */
-#define BG_SET_MODE	       (1u << 0)
-#define BG_SET_OWNER	       (1u << 1)
-#define BG_SET_GROUP	       (1u << 2)
-#define BG_SET_ACCESS_TIME     (1u << 3)
+#define BG_SET_MODE		 (1u << 0)
+#define BG_SET_OWNER		 (1u << 1)
+#define BG_SET_GROUP		 (1u << 2)
+#define BG_SET_ACCESS_TIME	 (1u << 3)
 #define BG_SET_MODIFICATION_TIME (1u << 4)
-#define BG_SET_CREATION_TIME   (1u << 5)
+#define BG_SET_CREATION_TIME	 (1u << 5)
 
 /*
  * Attributes of a new file, or changes to those of an old one. Zero the struct, then set .size =
@@ -804,8 +804,8 @@ int bg_link(struct bg_fs *fs, const char *existing, const char *path);
  * @to:		the new one. A file, or an empty directory, of that name is replaced by one of its
  *		own sort.
  *
- * Return: 0, as above, -EISDIR, -ENOTEMPTY, -EMLINK, -EPERM, -EBUSY (the top directory) or -EINVAL (a
- * directory into itself).
+ * Return: 0, as above, -EISDIR, -ENOTEMPTY, -EMLINK, -EPERM, -EBUSY (the top directory) or -EINVAL
+ *(a directory into itself).
  */
 int bg_rename(struct bg_fs *fs, const char *from, const char *to);
 
@@ -897,8 +897,8 @@ int bg_get_xattr(struct bg_fs *fs, const char *path, const char *name, void *val
  *
  * Return: 0, as above, or what @visit returned.
  */
-int bg_list_xattrs(struct bg_fs *fs, const char *path, int (*visit)(void *context, const char *name),
-		   void *context);
+int bg_list_xattrs(struct bg_fs *fs, const char *path,
+		   int (*visit)(void *context, const char *name), void *context);
 
 /**
  * bg_strerror() - what went wrong last on this thread, in words.

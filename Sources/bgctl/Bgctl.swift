@@ -16,7 +16,7 @@ struct Bgctl: ParsableCommand {
             file system that is mounted for writing; what they print would be out of date as they \
             read.
             """,
-        version: "0.1.0",
+        version: "0.2.0",
         subcommands: [
             Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self, Mkfs.self,
             Put.self, Get.self, Remove.self,

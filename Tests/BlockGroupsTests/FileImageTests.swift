@@ -4,6 +4,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTestSupport
 import BGTrees
 import BGTestSupport
 import Foundation

@@ -3,6 +3,7 @@
 
 import BGTestSupport
 import BGDiskFormat
+import BGTestSupport
 import BlockGroups
 import Foundation
 

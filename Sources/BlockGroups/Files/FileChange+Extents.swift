@@ -223,8 +223,8 @@ extension FileChange {
         state.forgetDirectory(number)
     }
 
-    /// The inodes without a name that were there before this file system was opened; none at the next
-    /// call. Those with one are left to the kernel: it marked files so that it was shortening.
+    /// The inodes without a name that were there before this file system was opened.
+    /// Those with one are left to the kernel: it marked files so that it was shortening.
     func takeLeftOrphans() throws(FilesystemError) -> [UInt64] {
         guard !state.didLookForOrphans else { return [] }
         state.didLookForOrphans = true
@@ -237,7 +237,11 @@ extension FileChange {
         }
         var left: [UInt64] = []
         for number in marked where state.opened(number) == nil {
-            if try files.inode(number).linkCount == 0 { left.append(number) }
+            let key = Key(number, .inodeItem, 0)
+            let isNameless = try files.withItem(key) { (data) throws(FilesystemError) in
+                try InodeItem(key: key, data, limits).linkCount == 0
+            }
+            if isNameless ?? false { left.append(number) }
         }
         return left
     }
