@@ -107,22 +107,28 @@ setup-measure: setup
 
 DEMO := build/demo
 
+BGCTL := .build/release/bgctl
+
 .PHONY: run
-run: setup ## Make a btrfs image from a folder, then show and claim its space with bgctl.
+run: setup ## The whole job on an image file: format, put a tree from 4 threads, check, get, compare, map.
 	$(SWIFT) build -c release --product bgctl
-	@rm -rf $(DEMO) && mkdir -p $(DEMO)/folder
-	@cp -r Sources Include CShim README.md $(DEMO)/folder/
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)/tree
+	@cp -r Sources Include CShim README.md $(DEMO)/tree/
 	@for index in 1 2 3 4 5 6 7 8; do \
-		head -c $$((index * 1500000)) /dev/zero | tr '\0' 'b' >$(DEMO)/folder/file$$index; done
-	@truncate -s 1G $(DEMO)/image
-	mkfs.btrfs -q --rootdir $(DEMO)/folder $(DEMO)/image >$(DEMO)/mkfs.log 2>&1 || { \
-		cat $(DEMO)/mkfs.log; exit 1; }
-	@rm -rf $(DEMO)/folder
-	.build/release/bgctl info $(DEMO)/image
-	.build/release/bgctl groups $(DEMO)/image
-	.build/release/bgctl map $(DEMO)/image
-	.build/release/bgctl map --output $(DEMO)/map.svg $(DEMO)/image
-	.build/release/bgctl claim --threads 4 $(DEMO)/image
+		head -c $$((index * 1500000)) /dev/zero | tr '\0' 'b' >$(DEMO)/tree/file$$index; done
+	@ln $(DEMO)/tree/file1 $(DEMO)/tree/file1.hard && ln -s file2 $(DEMO)/tree/file2.link
+	@truncate -s 40M $(DEMO)/tree/file3.holes
+	$(BGCTL) mkfs --size 1G --label demo $(DEMO)/image
+	$(BGCTL) put --threads 4 $(DEMO)/image $(DEMO)/tree /tree
+	$(BGCTL) info $(DEMO)/image
+	$(BGCTL) groups $(DEMO)/image
+	$(BGCTL) check --data $(DEMO)/image
+	$(BGCTL) get $(DEMO)/image /tree $(DEMO)/back
+	diff -r --no-dereference $(DEMO)/tree $(DEMO)/back
+	@rm -rf $(DEMO)/tree $(DEMO)/back
+	$(BGCTL) map $(DEMO)/image
+	$(BGCTL) map --output $(DEMO)/map.svg $(DEMO)/image
+	$(BGCTL) claim --threads 4 $(DEMO)/image
 	@test -s $(DEMO)/map.svg || { echo "run: bgctl map wrote no $(DEMO)/map.svg" >&2; exit 1; }
 	@echo "kept: $(DEMO)/image $(DEMO)/map.svg"
 
@@ -134,6 +140,14 @@ test: setup ## All tests; those that need root or loop mounts are skipped, with 
 referee: setup ## Every image of the referee (make test tries the short list).
 	$(SWIFT) build --product bgctl
 	Tests/Referee/referee.py --bgctl .build/debug/bgctl $(ARGS)
+
+.PHONY: judge
+judge: setup ## Faults that the judge must find; then all it judges of ours (make test tries a few).
+	$(SWIFT) build --product bgctl
+	Tests/Judge/self-test --bgctl $(CURDIR)/.build/debug/bgctl
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --make bgctl $(ARGS)
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --age snapshots --write put --to /put \
+		--judge=--balance $(ARGS)
 
 .PHONY: tsan asan
 tsan: setup ## Tests under ThreadSanitizer (FILTER=, SKIP=: regexes).
@@ -196,10 +210,20 @@ examples: stage ## Compile and run the examples in README.md.
 
 # ---- measuring ----------------------------------------------------------------------------------
 
+# With words for bgbench, that alone; with "put" and words for Sources/bgbench/put, that alone.
+BENCH_PUT := $(filter put,$(firstword $(ARGS)))
+
 .PHONY: bench
-bench: lib ## The benchmark against its controls, through libblockgroups.so (ARGS='words for bgbench').
+bench: $(if $(BENCH_PUT),setup,lib) ## Everything against its controls; ARGS='w1', or ARGS='put --rounds 9', a part of it.
+ifeq ($(BENCH_PUT),)
 	$(SWIFT) build -c release --product bgbench
 	.build/release/bgbench $(or $(ARGS),all) --library $(CURDIR)/build/lib/libblockgroups.so
+endif
+ifneq ($(if $(ARGS),$(BENCH_PUT),put),)
+	$(SWIFT) build -c release --product bgctl
+	@mkdir -p build
+	Sources/bgbench/put .build/release/bgctl --folder build $(wordlist 2,$(words $(ARGS)),$(ARGS))
+endif
 
 .PHONY: profile
 profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) in build/profile.
@@ -207,7 +231,8 @@ profile: setup-measure ## perf and a flame graph of one workload (WORKLOAD=w1) i
 	@mkdir -p build/profile
 	perf record -q -e cpu-clock -F 999 --call-graph fp -o build/profile/perf.data -- \
 		.build/release/bgbench $(WORKLOAD) $(ARGS)
-	perf report -i build/profile/perf.data --stdio --no-children -g none >build/profile/report.txt
+	perf report -i build/profile/perf.data --stdio --no-children -g none | \
+		$(SWIFT) demangle --simplified >build/profile/report.txt
 	perf script -i build/profile/perf.data | .ci/flamegraph >build/profile/flame.svg
 	@grep -v '^#' build/profile/report.txt | grep -v '^$$' | head -20
 	@echo "kept: build/profile/report.txt build/profile/flame.svg build/profile/perf.data"

@@ -111,7 +111,11 @@ let package = Package(
             name: "BGTreesTests",
             dependencies: ["BGTrees", "BGDevices", "BGDiskFormat", "BGTestSupport"]
         ),
-        .testTarget(name: "BlockGroupsTests", dependencies: ["BlockGroups", "BGTestSupport"]),
+        .testTarget(
+            name: "BlockGroupsTests",
+            dependencies: ["BlockGroups", "BGTestSupport"],
+            exclude: ["Check/live.sh"]
+        ),
         .testTarget(
             name: "CInterfaceTests",
             dependencies: ["BGCInterface", "CBlockGroups"],

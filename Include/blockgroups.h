@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 #define BG_VERSION_MAJOR 0
-#define BG_VERSION_MINOR 1
+#define BG_VERSION_MINOR 2
 #define BG_VERSION_PATCH 0
 
 /* What a block group holds: exactly one of these, or BG_DATA | BG_METADATA (mixed). */

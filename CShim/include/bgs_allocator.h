@@ -19,6 +19,7 @@
 #include "bgs_group.h"
 #include "bgs_lock.h"
 #include "bgs_magazine.h"
+#include "bgs_paths.h"
 #include "bgs_rcu.h"
 #include "bgs_table.h"
 
@@ -49,22 +50,26 @@ struct bgs_chunk_state {
 };
 
 struct bgs_allocator {
-	/* Never change. */
-	uint32_t sector_shift;
-	bool magazines_used;
-	uint32_t cpu_mask;
-	struct bgs_magazine *magazines;
-	/* The Swift object around this. */
-	void *owner;
-
-	/* RCU. */
-	struct bgs_table *table;
-	/* Append-only; entries below the count never change. Release store, acquire load. */
-	uint32_t space_count;
-	struct bgs_space *spaces[BGS_SPACES_MAX];
 	/* By the low three bits of a claim's flags: the only space it may come from, if there is
 	 * one. */
 	struct bgs_space *only_space[8];
+	/* Never change: here and in the next five lines. */
+	uint32_t sector_shift;
+	uint32_t cpu_mask;
+	struct bgs_magazine *magazines;
+	/* Largest claim and give-back that goes through magazines, sectors; 0: they are not used.
+	 */
+	uint32_t magazine_max;
+	/* How groups are claimed from and given back to on this CPU. */
+	struct bgs_paths paths;
+	/* RCU. */
+	struct bgs_table *table;
+
+	/* The Swift object around this; never changes. */
+	void *owner;
+	/* Append-only; entries below the count never change. Release store, acquire load. */
+	uint32_t space_count;
+	struct bgs_space *spaces[BGS_SPACES_MAX];
 
 	/* Changes to the table, the spaces, the directories. */
 	struct bgs_mutex groups_mutex;
@@ -135,35 +140,80 @@ static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *alloc
  * Claim without a wish, magazines first, then through the directories: the tightest
  * run near the thread's home. Return: 0, or -ENOSPC: the directories know of nothing.
  */
-int bgs_allocator_claim_slow(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
-			     uint32_t need, uint64_t *sector_out);
+int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+			uint32_t need, uint64_t *sector_out);
+
+/* Small claims: false where there is no window that has the room. */
+static __attribute__((always_inline)) inline bool
+bgs_allocator_claim_small(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
+			  uint64_t *sector_out)
+{
+	return sectors <= allocator->magazine_max &&
+	       bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
+				  flags & BGS_FLAGS_PROFILE, sectors, sector_out);
+}
+
+/*
+ * The usual claim: no wish, no profile, one space that can serve it. Return: 0, or not 0:
+ * whoever checks and searches more thoroughly must decide.
+ */
+static __attribute__((always_inline)) inline int
+bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
+			  uint64_t *logical_out)
+{
+	uint32_t shift = allocator->sector_shift;
+	uint64_t sectors = length >> shift, sector;
+	struct bgs_space *space;
+
+	if (__builtin_expect(flags > BGS_FLAGS_TYPE, 0))
+		return -EINVAL;
+	/* No group has bad flags, so a space that matches says that these are not. */
+	space = bgs_dereference(allocator->only_space[flags]);
+	if (__builtin_expect(!space || sectors - 1 >= INT32_MAX || sectors << shift != length, 0))
+		return -EINVAL;
+	if (!bgs_allocator_claim_small(allocator, flags, (uint32_t)sectors, &sector)) {
+		int ret = allocator->paths.claim(allocator, space, (uint32_t)sectors,
+						 (uint32_t)sectors, &sector);
+
+		if (__builtin_expect(ret, 0))
+			return ret;
+	}
+	*logical_out = sector << shift;
+	return 0;
+}
+
+/*
+ * The same for a struct bg_claim_options of blockgroups.h, seen as words: its size with the
+ * reserved bytes, flags, length, and wishes that are 0 where there are none.
+ */
+#define BGS_CLAIM_WORDS 11
 
 static __attribute__((always_inline)) inline int
-bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
-		    uint32_t need, uint64_t *sector_out)
+bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
+			  uint64_t *logical_out)
 {
-	if (sectors <= BGS_MAGAZINE_MAX && need == sectors && !(flags & BGS_FLAGS_SINGLE) &&
-	    bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
-			       flags & BGS_FLAGS_PROFILE, sectors, sector_out))
-		return 0;
-	return bgs_allocator_claim_slow(allocator, flags, sectors, need, sector_out);
+	/* The size first: a caller's struct may be a smaller one. */
+	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
+		return -EINVAL;
+	if (__builtin_expect((words[3] | words[4] | words[5] | words[6] | words[7] | words[8] |
+			      words[9] | words[10]) != 0,
+			     0))
+		return -EINVAL;
+	return bgs_allocator_claim_bytes(allocator, words[1], words[2], logical_out);
 }
 
 /* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */
-int bgs_allocator_give_back_slow(struct bgs_allocator *allocator, uint64_t sector,
-				 uint64_t sectors);
-
 static __attribute__((always_inline)) inline int
 bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)
 {
-	if (sectors <= BGS_MAGAZINE_MAX) {
+	if (sectors <= allocator->magazine_max) {
 		int ret = bgs_magazine_give_back(bgs_magazine_here(allocator), sector,
 						 (uint32_t)sectors);
 
 		if (ret != -EAGAIN)
 			return ret;
 	}
-	return bgs_allocator_give_back_slow(allocator, sector, sectors);
+	return allocator->paths.give_back(allocator, sector, sectors);
 }
 
 /* Space infos: those below the count stay. */
@@ -209,10 +259,6 @@ void bgs_allocator_lock_counts(struct bgs_allocator *allocator, uint64_t *taken_
 
 /* Memory of all groups and their indexes, bytes. */
 uint64_t bgs_allocator_bytes(struct bgs_allocator *allocator);
-
-/* Probes, for the paths that are Swift's. */
-void bgs_probe_refused(uint64_t flags, uint64_t sectors, int error);
-void bgs_probe_chunk(uint64_t flags, uint64_t length, int error);
 
 #ifdef __cplusplus
 }

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * bgs_directory.h - which block group of a space info has a free run of which
- * size class, read and written with atomics, without a lock.
+ * length, read and written with atomics, without a lock.
  *
- * Shape. A block covers 16 groups: for each size class a 16-bit word with one bit
- * a group. A node covers 64 blocks: for each class a word with one bit a block, and
- * a summary with one bit a class. Blocks are small so that threads that keep to different groups
- * write different cache lines.
+ * Bins. Lengths are sorted into bins: one for each length up to 127 sectors, then 64
+ * an octave (1.6 % wide) up to 8191, 8 an octave up to 131071, and one for all above.
+ * So fine, a search finds a run of just its length, wherever it is; that alone
+ * halves the number of free runs that an aged allocator is left with. The last one
+ * is so wide that a group that is nearly whole does not change its bin all the time.
  *
- * Steps. A class from 16 sectors on is cut into 8 steps, each one length as far as
- * 127 sectors: a byte for each class and group has a bit for each step that a run
- * is in. With them a claim finds a run of just its length, wherever it is, and not
- * only one of its class; that alone halves the number of free runs that an aged
- * allocator is left with.
+ * Shape. A block covers 16 groups: for each bin a 16-bit word with one bit a group. A
+ * node covers 64 blocks: for each bin a word with one bit a block, and a summary with
+ * one bit a bin. Blocks are small so that threads that keep to different groups write
+ * different cache lines.
  *
  * Truth. The directory is a hint; the truth is in a group's index under its
  * free-space lock. What holds:
- *   1. A group's bits in its block are exact whenever its lock is free: they are
- *      changed under that lock (bgs_group.c), by the group's holder only.
- *   2. A node's bit or summary bit may be set with nothing below it, for as long
- *      as nobody searched there: a search that finds it empty clears it.
- *   3. A step bit is set with every run that comes and cleared with every run that
- *      goes, although another one may be there still: it may lie both ways.
+ *   1. A claimable group's bit is set for every bin that it has a run in, whenever its
+ *      lock is free: bits are set and cleared under that lock, by its holder only. While
+ *      bgs_group_announce() is under way, some may still be missing.
+ *   2. It may be set with no such run, for as long as nobody claims from the group
+ *      because of it: a claim that is disappointed clears it.
+ *   3. A node's bit or summary bit may be set with nothing below it, for as long as
+ *      nobody searched there: a search that finds it empty clears it.
  *   4. A set bit below is never missed above for longer than the call that set it.
  *      Setters write below, then read above; clearers write above, then read
  *      below and set it again if they must; all four are sequentially consistent.
@@ -49,9 +50,49 @@ extern "C" {
 
 struct bgs_group;
 
-#define BGS_BLOCK_GROUPS  16
-#define BGS_NODE_BLOCKS	  64
-#define BGS_SUMMARY_WORDS (BGS_INDEX_CLASSES / 64)
+#define BGS_BLOCK_GROUPS 16
+#define BGS_NODE_BLOCKS	 64
+
+/* Lengths from which on bins are coarse, and from which on there is only one. */
+#define BGS_BIN_COARSE 8192u
+#define BGS_BIN_OPEN   131072u
+#define BGS_BINS       544
+#define BGS_BIN_WORDS  ((BGS_BINS + 63) / 64)
+
+/* The bin of a length. sectors > 0. */
+static inline unsigned bgs_bin_of(uint32_t sectors)
+{
+	unsigned shift;
+
+	if (__builtin_expect(sectors >= BGS_BIN_COARSE, 0)) {
+		if (sectors >= BGS_BIN_OPEN)
+			return BGS_BINS - 1;
+		shift = 28u - (unsigned)__builtin_clz(sectors);
+		return 423u + 8u * shift + (sectors >> shift);
+	}
+	shift = 25u - (unsigned)__builtin_clz(sectors | 64u);
+	return 64u * shift + (sectors >> shift) - 1u;
+}
+
+/* The shortest length of a bin; one past the last bin: more than any length. */
+static inline uint32_t bgs_bin_first(unsigned bin)
+{
+	unsigned shift = (bin + 1u) / 64u;
+
+	if (bin < 127u)
+		return bin + 1u;
+	if (__builtin_expect(bin < 511u, 1))
+		return (bin + 1u - 64u * (shift - 1u)) << (shift - 1u);
+	if (bin >= BGS_BINS)
+		return UINT32_MAX;
+	return (8u + (bin - 511u) % 8u) << (10u + (bin - 511u) / 8u);
+}
+
+/* The longest length of a bin. */
+static inline uint32_t bgs_bin_last(unsigned bin)
+{
+	return bin < 126u ? bin + 1u : bgs_bin_first(bin + 1u) - 1u;
+}
 
 struct bgs_block {
 	/* Number of this block in its directory; never changes. */
@@ -62,18 +103,18 @@ struct bgs_block {
 	/* The node above; never changes. */
 	struct bgs_node *node;
 	char pad[BGS_CACHE_LINE - 16];
-	/* Bit s of bits[c]: the group in slot s has a run of class c. */
-	uint16_t bits[BGS_INDEX_CLASSES];
 	/* RCU: written under BGS_MUTEX_GROUPS. NULL: no group. */
 	struct bgs_group *groups[BGS_BLOCK_GROUPS];
-	/* Bit t of steps[c][s]: the group in slot s may have a run in step t of class c. */
-	uint8_t steps[BGS_INDEX_CLASSES][BGS_BLOCK_GROUPS];
+	/* Bit s of bits[b]: the group in slot s has a run in bin b. */
+	uint16_t bits[BGS_BINS];
 };
 
 struct bgs_node {
-	uint64_t summary[BGS_SUMMARY_WORDS];
-	char pad[BGS_CACHE_LINE - 8 * BGS_SUMMARY_WORDS];
-	uint64_t bits[BGS_INDEX_CLASSES];
+	uint64_t summary[BGS_BIN_WORDS];
+	char pad[2 * BGS_CACHE_LINE - 8 * BGS_BIN_WORDS];
+	uint64_t bits[BGS_BINS];
+	/* Written before the directory counts the block; never change then. */
+	struct bgs_block *blocks[BGS_NODE_BLOCKS];
 };
 
 /* Threads seen lately, and how the groups are shared out between them. */
@@ -98,6 +139,8 @@ struct bgs_directory {
 	uint32_t group_count;
 	/* Slots ever used; written under BGS_MUTEX_GROUPS, release, once their block is there. */
 	uint32_t slot_count;
+	/* The first node while there is no other, else NULL. */
+	struct bgs_node *only_node;
 	/* Arrays that were replaced; freed with the directory. */
 	void *retired[64];
 	uint32_t retired_count;
@@ -121,62 +164,36 @@ void bgs_directory_unlink(struct bgs_block *block, unsigned slot);
 void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *block,
 			     unsigned slot);
 
-/* Lengths from here on have steps, sectors; shorter ones have a class of their own. */
-#define BGS_STEPS_FROM 16
-#define BGS_STEPS      8
+void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned bin);
 
-/* The step of a length in its class; 0 where the class is one length or open-ended. */
-static inline unsigned bgs_step_of(uint32_t sectors)
+/* Whether the group in a slot is said to have a run in a bin. */
+static inline bool bgs_block_has(const struct bgs_block *block, unsigned slot, unsigned bin)
 {
-	unsigned shift;
-
-	if (sectors < BGS_STEPS_FROM || sectors >= BGS_INDEX_OPEN_CLASS)
-		return 0;
-	/* The class is 1 << shift lengths wide. */
-	shift = 28u - (unsigned)__builtin_clz(sectors);
-	sectors &= (1u << shift) - 1;
-	return shift <= 3 ? sectors : sectors >> (shift - 3);
+	return __atomic_load_n(&block->bits[bin], __ATOMIC_RELAXED) >> slot & 1;
 }
 
-/* Note that a run of this length came or went. The group's free-space lock held. */
-static inline void bgs_block_note(struct bgs_block *block, unsigned slot, uint32_t sectors,
-				  bool came)
-{
-	uint8_t *steps, bit, now;
-
-	/* One comparison: shorter than any step, or in the open-ended class. */
-	if (sectors - BGS_STEPS_FROM >= BGS_INDEX_OPEN_CLASS - BGS_STEPS_FROM)
-		return;
-	steps = &block->steps[bgs_class_of(sectors)][slot];
-	bit = (uint8_t)(1u << bgs_step_of(sectors));
-	/* Atomic for searches, and for the slot's last owner, which may still be referenced. */
-	now = __atomic_load_n(steps, __ATOMIC_RELAXED);
-	__atomic_store_n(steps, (uint8_t)(came ? now | bit : now & ~bit), __ATOMIC_RELAXED);
-}
-
-void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class);
-
-/* Set or clear a group's bit for a class. The group's free-space lock held. */
-static inline void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned size_class)
+/* Say that it has, or that it has none any more. The group's free-space lock held. */
+static inline void bgs_block_set(struct bgs_block *block, unsigned slot, unsigned bin)
 {
 	struct bgs_node *node = block->node;
 
-	/* The group's own bit is known to be clear, so adding sets it. */
-	__atomic_fetch_add(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
+	/* Only the holder of the group's lock changes its bit. */
+	if (bgs_block_has(block, slot, bin))
+		return;
+	__atomic_fetch_or(&block->bits[bin], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
 	/* Already said above, as nearly always? Invariant 4: both are read after the write. */
-	if (!(__atomic_load_n(&node->bits[size_class], __ATOMIC_SEQ_CST) >>
+	if (!(__atomic_load_n(&node->bits[bin], __ATOMIC_SEQ_CST) >>
 		      (block->number % BGS_NODE_BLOCKS) &
 	      1) ||
-	    !(__atomic_load_n(&node->summary[size_class / 64], __ATOMIC_SEQ_CST) >>
-		      (size_class % 64) &
-	      1))
-		bgs_node_set(node, block, size_class);
+	    !(__atomic_load_n(&node->summary[bin / 64], __ATOMIC_SEQ_CST) >> (bin % 64) & 1))
+		bgs_node_set(node, block, bin);
 }
 
-static inline void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned size_class)
+static inline void bgs_block_clear(struct bgs_block *block, unsigned slot, unsigned bin)
 {
 	/* What is above is cleared by a search that finds it empty. */
-	__atomic_fetch_sub(&block->bits[size_class], (uint16_t)(1u << slot), __ATOMIC_SEQ_CST);
+	if (bgs_block_has(block, slot, bin))
+		__atomic_fetch_and(&block->bits[bin], (uint16_t) ~(1u << slot), __ATOMIC_SEQ_CST);
 }
 
 /* The part of a directory that a search looks at: blocks [first, last], some slots of each. */
@@ -197,31 +214,23 @@ static inline bool bgs_directory_all(const struct bgs_directory *directory,
 	return count != 0;
 }
 
-/* Where in the order of lengths a search is: a class, and a step in it. */
-struct bgs_fit {
-	unsigned size_class;
-	unsigned step;
-	/* The class that the request is in: there only what has the step counts. */
-	unsigned floor_class;
-};
-
-static inline struct bgs_fit bgs_fit_of(uint32_t need)
-{
-	struct bgs_fit fit;
-
-	fit.size_class = bgs_class_of(need);
-	fit.step = bgs_step_of(need);
-	/* A class of one length holds what is in it; so does the open-ended one as far as we know.
-	 */
-	fit.floor_class = need < BGS_STEPS_FROM ? BGS_INDEX_CLASSES : fit.size_class;
-	return fit;
-}
-
 bool bgs_directory_home_slow(struct bgs_directory *directory, struct bgs_lanes *lanes,
 			     struct bgs_range *range_out);
 
 /* Claims of a thread between two looks at the clock, a power of two. */
 #define BGS_LANE_TICKS 1024
+
+/* The node that is all of the calling thread's home; NULL: the home must be worked out. */
+static inline struct bgs_node *bgs_directory_home_node(const struct bgs_directory *directory,
+						       const struct bgs_lanes *lanes)
+{
+	if (__builtin_expect(__atomic_load_n(&lanes->count, __ATOMIC_RELAXED) != 1 ||
+				     bgs_thread_self.ticks % BGS_LANE_TICKS == 0,
+			     0))
+		return NULL;
+	bgs_thread_self.ticks++;
+	return bgs_dereference(directory->only_node);
+}
 
 /* The home range of the calling thread. false: as bgs_directory_all(). */
 static inline bool bgs_directory_home(struct bgs_directory *directory, struct bgs_lanes *lanes,

@@ -17,8 +17,9 @@
  *   2. added_sectors counts what add_free_space() has put in and
  *      remove_free_space() has not taken out. Claims move nothing of it, so
  *      claimed = added - free.
- *   3. The directory says of this group: the index's present classes while it is
- *      claimable, that is cached, writable and not removed, else nothing.
+ *   3. The directory says of this group which bins its runs are in while it is
+ *      claimable, that is cached, writable and not removed, else nothing
+ *      (bgs_directory.h, Truth).
  *
  * Sectors here are absolute: logical address >> sector shift. The index counts
  * from the group's first.
@@ -54,7 +55,7 @@ enum bgs_caching {
 #define BGS_GROUP_REMOVED   (1u << 1)
 
 struct bgs_group {
-	/* Guards everything down to `index`, and the index. Line 0 is what every call touches. */
+	/* Guards everything down to `clusters`. Line 0 is what every call touches. */
 	struct bgs_spin lock;
 	/* Place in the directory; never changes. */
 	struct bgs_block *block;
@@ -73,10 +74,12 @@ struct bgs_group {
 	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
 	uint32_t caching;
 
-	/* Open windows that this group lends, and its clusters. */
+	/* Open windows that this group lends. */
 	struct bgs_window *lent;
-	struct bgs_cluster *clusters;
+	/* From line 1 on. */
 	struct bgs_index index;
+	/* Its clusters. */
+	struct bgs_cluster *clusters;
 
 	/* Never change. */
 	struct bgs_allocator *allocator;
@@ -93,6 +96,10 @@ struct bgs_group {
 	/* Bytes kept out of the free space for super block copies; for explanations. */
 	uint64_t super_bytes;
 } __attribute__((aligned(BGS_CACHE_LINE)));
+
+/* Without the padding at the end, which is not allocated: with malloc's 8 bytes it is whole lines,
+ * and groups then lie one behind the other with nothing in between. */
+#define BGS_GROUP_BYTES (11 * BGS_CACHE_LINE - 8)
 
 /* What a claim in one group asks for. Sectors. */
 struct bgs_wish {

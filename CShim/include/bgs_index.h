@@ -40,12 +40,12 @@
 extern "C" {
 #endif
 
-#define BGS_INDEX_CLASSES     128
+#define BGS_INDEX_CLASSES     120
 #define BGS_INDEX_SLOTS	      16
 #define BGS_INDEX_PAD	      0x7fffffffu
 #define BGS_INDEX_SECTORS_MAX 0x7fffffffu
 /* Every run this long or longer is in the last class. */
-#define BGS_INDEX_OPEN_CLASS 262144u
+#define BGS_INDEX_OPEN_CLASS 131072u
 
 /* The class of a run: lengths 1..15 are classes 0..14, then 8 classes an octave. @sectors > 0. */
 static inline unsigned bgs_class_of(uint32_t sectors)
@@ -105,13 +105,6 @@ struct bgs_index {
 
 	struct bgs_index_node root;
 
-	/*
-	 * What the last call did: after an add the run that the range became part of,
-	 * after a claim the length that the run had; a length of 0: that was not noted.
-	 */
-	uint32_t noted_start;
-	uint32_t noted_len;
-
 	/* node allocation, in units of 128 bytes: next fresh unit, free lists, bytes of nodes in
 	 * use */
 	uint32_t unit_next;
@@ -131,7 +124,6 @@ struct bgs_index {
 	size_t touched[4];
 	/* runs_min of a bitmap that did not come early */
 	uint32_t runs_min_usual;
-	/* to a multiple of a cache line, for arrays of these */
 	uint32_t reserved_tail;
 };
 
@@ -181,15 +173,20 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len);
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out);
 
 /**
- * bgs_index_claim_upto() - like bgs_index_claim_best(), from a run of at most a class.
- * @class_limit:	a tightest run of a class above this one is left alone.
+ * bgs_index_claim_within() - take @len sectors from the start of some run of @low to @high.
+ * @low:	at least @len; of one class with @high.
+ * @run_out:	the length that the run had.
+ *
+ * Return: true if there was such a run; then *start_out and *run_out are set.
  */
-bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			  uint32_t *start_out);
+bool bgs_index_claim_within(struct bgs_index *ix, uint32_t len, uint32_t low, uint32_t high,
+			    uint32_t *start_out, uint32_t *run_out);
 
-/* bgs_index_claim_upto(), with the length that the run had. */
-bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			 uint32_t *start_out, uint32_t *run_out);
+/*
+ * Whether there is a run of @low to @high sectors, which are of one class; true as well
+ * where too many leaves, or a bitmap, would have to be searched to tell.
+ */
+bool bgs_index_may_have(const struct bgs_index *ix, uint32_t low, uint32_t high);
 
 /**
  * bgs_index_claim_from() - take @len sectors at the lowest fitting address at or above @from.

@@ -70,6 +70,18 @@ int bgs_pread(int fd, void *buffer, size_t length, uint64_t offset);
 int bgs_pwrite(int fd, const void *buffer, size_t length, uint64_t offset);
 
 /**
+ * bgs_start_writeback() - have written bytes go to the device meanwhile.
+ * @fd:		descriptor.
+ * @offset:	first byte.
+ * @length:	bytes.
+ *
+ * Only a hint, for long streams: the device works while more is being made, and
+ * a later bgs_fsync() has less to wait for. Makes nothing durable, and keeps
+ * quiet about errors, which bgs_fsync() tells of.
+ */
+void bgs_start_writeback(int fd, uint64_t offset, uint64_t length);
+
+/**
  * bgs_fsync() - wait until everything written is durable.
  * @fd:	descriptor.
  *

@@ -9,15 +9,17 @@
 int bgs_allocator_create(uint32_t sector_shift, bool magazines,
 			 struct bgs_allocator **allocator_out)
 {
-	struct bgs_allocator *allocator = calloc(1, sizeof(*allocator));
+	struct bgs_allocator *allocator = aligned_alloc(BGS_CACHE_LINE, sizeof(*allocator));
 	uint32_t cpus = 1, i;
 
 	if (!allocator)
 		return -ENOMEM;
+	memset(allocator, 0, sizeof(*allocator));
 	while (cpus < bgs_cpu_count())
 		cpus *= 2;
 	allocator->sector_shift = sector_shift;
-	allocator->magazines_used = magazines;
+	allocator->magazine_max = magazines ? BGS_MAGAZINE_MAX : 0;
+	allocator->paths = *__atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED);
 	allocator->cpu_mask = cpus - 1;
 	allocator->magazines = aligned_alloc(BGS_CACHE_LINE, cpus * sizeof(struct bgs_magazine));
 	allocator->table = bgs_table_new();
@@ -111,14 +113,19 @@ static struct bgs_space *space_for(struct bgs_allocator *allocator, uint64_t fla
 	return space;
 }
 
+_Static_assert(offsetof(struct bgs_group, index) == BGS_CACHE_LINE, "line 0 is the group's");
+_Static_assert(offsetof(struct bgs_group, super_bytes) + 8 <= BGS_GROUP_BYTES, "all is allocated");
+
 static struct bgs_group *make_group(struct bgs_allocator *allocator, uint64_t logical,
 				    uint64_t length, uint64_t flags, bool cached)
 {
-	struct bgs_group *group = aligned_alloc(BGS_CACHE_LINE, sizeof(*group));
+	void *memory;
+	struct bgs_group *group;
 
-	if (!group)
+	if (posix_memalign(&memory, BGS_CACHE_LINE, BGS_GROUP_BYTES))
 		return NULL;
-	memset(group, 0, sizeof(*group));
+	group = memory;
+	memset(memory, 0, BGS_GROUP_BYTES);
 	bgs_spin_init(&group->lock, BGS_SPIN_FREE_SPACE);
 	group->caching = cached ? BGS_CACHING_FINISHED : BGS_CACHING_NONE;
 	group->first_sector = logical >> allocator->sector_shift;

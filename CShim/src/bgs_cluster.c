@@ -74,12 +74,10 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 		wish.need = wish.sectors;
 	}
 	if (ret == 0) {
-		struct group_snapshot before;
-
-		group_lock(group, &before);
+		bgs_spin_lock(&group->lock);
 		/* Read-only or removed since: it must not keep what it may not lend. */
 		if (group->state) {
-			group_index_add(group, group_relative(group, sector), wish.sectors);
+			bgs_group_index_add(group, group_relative(group, sector), wish.sectors);
 			ret = -EROFS;
 		} else {
 			bgs_spin_lock(&cluster->lock);
@@ -91,7 +89,7 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 			group->clusters = cluster;
 			group->lends = 1;
 		}
-		group_unlock(group, &before);
+		bgs_spin_unlock(&group->lock);
 	}
 	bgs_mutex_unlock(&cluster->refill);
 	return ret;

@@ -86,9 +86,11 @@ static int add_block(struct bgs_directory *directory)
 		return -ENOMEM;
 	block->number = number;
 	block->node = directory->nodes[number / BGS_NODE_BLOCKS];
+	bgs_publish(block->node->blocks[number % BGS_NODE_BLOCKS], block);
 	bgs_publish(directory->blocks[number], block);
 	/* Release: pairs with the acquire of block_count by every reader. */
 	__atomic_store_n(&directory->block_count, number + 1, __ATOMIC_RELEASE);
+	bgs_publish(directory->only_node, directory->node_count == 1 ? block->node : NULL);
 	return 0;
 }
 
@@ -138,56 +140,52 @@ void bgs_directory_slot_free(struct bgs_directory *directory, struct bgs_block *
 	directory->group_count--;
 }
 
-void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)
+void bgs_node_set(struct bgs_node *node, const struct bgs_block *block, unsigned bin)
 {
-	__atomic_fetch_or(&node->bits[size_class], UINT64_C(1) << (block->number % BGS_NODE_BLOCKS),
+	__atomic_fetch_or(&node->bits[bin], UINT64_C(1) << (block->number % BGS_NODE_BLOCKS),
 			  __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&node->summary[size_class / 64], UINT64_C(1) << (size_class % 64),
-			  __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&node->summary[bin / 64], UINT64_C(1) << (bin % 64), __ATOMIC_SEQ_CST);
 }
 
-void bgs_node_clear_bit(struct bgs_node *node, const struct bgs_block *block, unsigned size_class)
+void bgs_node_clear_bit(struct bgs_node *node, const struct bgs_block *block, unsigned bin)
 {
 	uint64_t bit = UINT64_C(1) << (block->number % BGS_NODE_BLOCKS);
 
-	__atomic_fetch_and(&node->bits[size_class], ~bit, __ATOMIC_SEQ_CST);
-	if (block_has(block, size_class))
-		__atomic_fetch_or(&node->bits[size_class], bit, __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(&node->bits[bin], ~bit, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&block->bits[bin], __ATOMIC_SEQ_CST))
+		__atomic_fetch_or(&node->bits[bin], bit, __ATOMIC_SEQ_CST);
 }
 
-void bgs_node_clear_summary(struct bgs_node *node, unsigned size_class)
+void bgs_node_clear_summary(struct bgs_node *node, unsigned bin)
 {
-	unsigned word = size_class / 64;
-	uint64_t bit = UINT64_C(1) << (size_class % 64);
+	uint64_t bit = UINT64_C(1) << (bin % 64);
 
-	__atomic_fetch_and(&node->summary[word], ~bit, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&node->bits[size_class], __ATOMIC_SEQ_CST))
-		__atomic_fetch_or(&node->summary[word], bit, __ATOMIC_SEQ_CST);
+	__atomic_fetch_and(&node->summary[bin / 64], ~bit, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&node->bits[bin], __ATOMIC_SEQ_CST))
+		__atomic_fetch_or(&node->summary[bin / 64], bit, __ATOMIC_SEQ_CST);
 }
 
 struct bgs_group *bgs_directory_find_far(struct bgs_directory *directory,
-					 const struct bgs_range *range, struct bgs_fit *fit)
+					 const struct bgs_range *range, unsigned *bin)
 {
-	struct bgs_block **blocks = bgs_dereference(directory->blocks);
 	struct bgs_node **nodes = bgs_dereference(directory->nodes);
 	uint32_t n = range->first / BGS_NODE_BLOCKS, last = range->last / BGS_NODE_BLOCKS;
-	struct bgs_fit best = {.size_class = BGS_INDEX_CLASSES};
+	unsigned best = BGS_BINS;
 	struct bgs_group *group = NULL;
 
-	for (; n <= last; n++) {
+	for (; n <= last && best > *bin; n++) {
 		uint32_t base = n * BGS_NODE_BLOCKS;
-		struct bgs_fit here = *fit;
+		unsigned here = *bin;
 		struct bgs_group *candidate =
-			find_in_node(bgs_dereference(nodes[n]), blocks + base,
-				     range_mask(range, base), range->slots, &here, best.size_class);
+			find_in_node(bgs_dereference(nodes[n]), range_mask(range, base),
+				     range->slots, &here, best);
 
 		if (candidate) {
 			group = candidate;
 			best = here;
 		}
 	}
-	if (group)
-		*fit = best;
+	*bin = best;
 	return group;
 }
 

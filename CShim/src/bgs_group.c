@@ -7,30 +7,9 @@
 
 #include "bgs_cluster.h"
 #include "bgs_group_locked.h"
+#include "bgs_paths.h"
 #include "bgs_probe.h"
 #include "bgs_rcu.h"
-
-void bgs_group_publish(struct bgs_group *group, const struct group_snapshot *before)
-{
-	uint64_t mask = -(uint64_t)group->claimable;
-	struct bgs_block *block = group->block;
-	unsigned slot = group->slot, word;
-
-	BGS_ASSERT_HELD(&group->lock);
-	for (word = 0; word < BGS_SUMMARY_WORDS; word++) {
-		uint64_t now = group->index.present[word] & mask;
-		uint64_t changed = now ^ before->present[word];
-
-		for (; changed; changed &= changed - 1) {
-			unsigned bit = (unsigned)__builtin_ctzll(changed);
-
-			if (now >> bit & 1)
-				bgs_block_set(block, slot, word * 64 + bit);
-			else
-				bgs_block_clear(block, slot, word * 64 + bit);
-		}
-	}
-}
 
 void bgs_group_trim(struct bgs_group *group)
 {
@@ -50,10 +29,18 @@ void bgs_group_trim(struct bgs_group *group)
 	bgs_spin_unlock(&group->lock);
 }
 
-/* Bring `claimable` up to the state. The lock held by group_lock(). */
-static void note_state(struct bgs_group *group)
+/*
+ * Bring `claimable` up to the state. The lock held. Return: whether it became claimable; the
+ * caller calls bgs_group_announce() when it has left the lock.
+ */
+static bool note_state(struct bgs_group *group)
 {
+	bool before = group->claimable;
+
 	group->claimable = group->state == 0 && group->caching == BGS_CACHING_FINISHED;
+	if (before && !group->claimable)
+		bgs_group_withdraw(group);
+	return !before && group->claimable;
 }
 
 /* Put bits of a closed window back into the index. */
@@ -66,7 +53,7 @@ static void return_bits(struct bgs_group *group, uint64_t region, uint32_t bits)
 		uint64_t rest = ~((uint64_t)bits >> bit);
 		unsigned length = (unsigned)__builtin_ctzll(rest);
 
-		group_index_add(group, group_relative(group, base + bit), length);
+		bgs_group_index_add(group, group_relative(group, base + bit), length);
 		bits &= (uint32_t) ~(((UINT64_C(1) << length) - 1) << bit);
 	}
 }
@@ -90,7 +77,7 @@ static void recall_cluster(struct bgs_group *group, struct bgs_cluster *cluster)
 	bgs_spin_unlock(&cluster->lock);
 	bgs_publish(cluster->group, (struct bgs_group *)NULL);
 	if (next < end)
-		group_index_add(group, group_relative(group, next), (uint32_t)(end - next));
+		bgs_group_index_add(group, group_relative(group, next), (uint32_t)(end - next));
 }
 
 static void recall_windows(struct bgs_group *group)
@@ -122,10 +109,9 @@ bool bgs_group_recall_locked(struct bgs_group *group)
 
 void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
 {
-	struct group_snapshot before;
 	struct bgs_window **link;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	for (link = &group->lent; *link; link = &(*link)->next) {
 		if (*link != window)
 			continue;
@@ -135,53 +121,44 @@ void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
 	}
 	group->lends = group->lent || group->clusters;
 	/* The magazine's lock is held: what there is to trim waits for a later call. */
-	group_unlock(group, &before);
+	bgs_spin_unlock(&group->lock);
 }
 
 bool bgs_group_recall(struct bgs_group *group)
 {
-	struct group_snapshot before;
 	bool any;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	any = bgs_group_recall_locked(group);
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	return any;
 }
 
 int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	struct group_snapshot before;
-	int ret;
+	int ret = __atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED)->add(group, sector, sectors);
 
-	group_lock(group, &before);
-	if (__builtin_expect(group->lends, 0))
-		bgs_group_recall_locked(group);
-	ret = group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
-	if (ret == 0) {
-		/*
-		 * Past the group's size some of the range must have been claimed: whoever
-		 * gives a claim back this way, as the seed does, ends the claim.
-		 */
-		group->added_sectors += (uint32_t)sectors;
-		if (group->added_sectors > group->sector_count)
-			group->added_sectors = group->sector_count;
-	}
-	group_unlock_trim(group, &before);
+	if (__builtin_expect(ret != -EAGAIN, 1))
+		return ret;
+	bgs_spin_lock(&group->lock);
+	bgs_group_recall_locked(group);
+	ret = bgs_group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
+	if (ret == 0)
+		group_note_added(group, (uint32_t)sectors);
+	group_unlock_trim(group);
 	return ret;
 }
 
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	struct group_snapshot before;
 	int ret;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	bgs_group_recall_locked(group);
-	ret = bgs_index_remove(&group->index, group_relative(group, sector), (uint32_t)sectors);
+	ret = bgs_group_index_remove(group, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0)
 		group->added_sectors -= (uint32_t)sectors;
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	return ret;
 }
 
@@ -258,25 +235,23 @@ static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sec
 
 int bgs_group_own(struct bgs_group *group, uint64_t sectors)
 {
-	struct group_snapshot before;
 	int ret = -EINVAL;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	if (sectors <= group->added_sectors - group->index.free_sectors - lent_sectors(group)) {
 		group->added_sectors -= (uint32_t)sectors;
 		ret = 0;
 	}
-	group_unlock(group, &before);
+	bgs_spin_unlock(&group->lock);
 	return ret;
 }
 
 int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
-	struct group_snapshot before;
 	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
 	int ret;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	if (__builtin_expect(group->lends, 0)) {
 		/* More than is claimed: which error it is depends on what is lent, too. */
 		if (group->index.free_sectors + lent_sectors(group) + sectors >
@@ -293,9 +268,9 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 		ret = bgs_index_any_free(&group->index, start, length) ? -EEXIST : -EINVAL;
 		goto out;
 	}
-	ret = group_index_add(group, start, length);
+	ret = bgs_group_index_add(group, start, length);
 out:
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	return ret;
 }
 
@@ -309,7 +284,7 @@ static inline int refusal(const struct bgs_group *group)
 }
 
 /* The claim itself; the lock held and no window open. */
-static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
+static bool claim_index(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
 {
 	uint64_t group_end = group->first_sector + group->sector_count;
 	bool bounded = wish->from > group->first_sector || wish->end < group_end;
@@ -331,13 +306,20 @@ static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, u
 	return bgs_index_claim_best(&group->index, wish->sectors, wish->need, start_out);
 }
 
+static bool claim_locked(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
+{
+	if (!claim_index(group, wish, start_out))
+		return false;
+	bgs_group_note_cut(group, *start_out, wish->sectors);
+	return true;
+}
+
 int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64_t *sector_out)
 {
-	struct group_snapshot before;
 	uint32_t start;
 	int ret;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	ret = refusal(group);
 	if (ret)
 		goto out;
@@ -355,21 +337,24 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 		ret = 0;
 	}
 out:
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	return ret;
 }
 
 void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 {
-	struct group_snapshot before;
-	group_lock(group, &before);
+	bool opened;
+
+	bgs_spin_lock(&group->lock);
 	bgs_group_recall_locked(group);
 	__atomic_store_n(&group->state,
 			 (uint8_t)(read_only ? group->state | BGS_GROUP_READ_ONLY
 					     : group->state & ~BGS_GROUP_READ_ONLY),
 			 __ATOMIC_RELAXED);
-	note_state(group);
-	group_unlock_trim(group, &before);
+	opened = note_state(group);
+	group_unlock_trim(group);
+	if (opened)
+		bgs_group_announce(group);
 }
 
 bool bgs_group_is_read_only(const struct bgs_group *group)
@@ -379,8 +364,7 @@ bool bgs_group_is_read_only(const struct bgs_group *group)
 
 void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out)
 {
-	struct group_snapshot before;
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	bgs_group_recall_locked(group);
 	numbers_out->free_sectors = group->index.free_sectors;
 	numbers_out->added_sectors = group->added_sectors;
@@ -391,7 +375,7 @@ void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *number
 	numbers_out->index_bytes = bgs_index_bytes(&group->index);
 	numbers_out->lock_taken = group->lock.taken;
 	numbers_out->lock_contended = __atomic_load_n(&group->lock.contended, __ATOMIC_RELAXED);
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 }
 
 uint64_t bgs_group_free_sectors(struct bgs_group *group)
@@ -455,7 +439,6 @@ bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t secto
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {
-	struct group_snapshot before;
 	uint64_t end = group->first_sector + group->sector_count;
 	uint32_t start, length;
 	bool found;
@@ -464,10 +447,10 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 		from = group->first_sector;
 	if (from >= end)
 		return false;
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	bgs_group_recall_locked(group);
 	found = bgs_index_next(&group->index, group_relative(group, from), &start, &length);
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	if (found) {
 		*sector_out = group->first_sector + start;
 		*sectors_out = length;
@@ -477,10 +460,9 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 
 int bgs_group_freeze(struct bgs_group *group, bool force)
 {
-	struct group_snapshot before;
 	int ret = 0;
 
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	bgs_group_recall_locked(group);
 	if (!force && (group->index.free_sectors != group->added_sectors ||
 		       group->caching == BGS_CACHING_STARTED)) {
@@ -490,18 +472,21 @@ int bgs_group_freeze(struct bgs_group *group, bool force)
 				 __ATOMIC_RELAXED);
 		note_state(group);
 	}
-	group_unlock_trim(group, &before);
+	group_unlock_trim(group);
 	return ret;
 }
 
 void bgs_group_thaw(struct bgs_group *group)
 {
-	struct group_snapshot before;
-	group_lock(group, &before);
+	bool opened;
+
+	bgs_spin_lock(&group->lock);
 	__atomic_store_n(&group->state, (uint8_t)(group->state & ~BGS_GROUP_REMOVED),
 			 __ATOMIC_RELAXED);
-	note_state(group);
-	group_unlock_trim(group, &before);
+	opened = note_state(group);
+	group_unlock_trim(group);
+	if (opened)
+		bgs_group_announce(group);
 }
 
 bool bgs_group_try_get(struct bgs_group *group)
@@ -532,12 +517,15 @@ void bgs_group_put(struct bgs_group *group)
 
 void bgs_group_finish_caching(struct bgs_group *group, int error)
 {
-	struct group_snapshot before;
-	group_lock(group, &before);
+	bool opened;
+
+	bgs_spin_lock(&group->lock);
 	group->cache_error = error;
 	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
 			 __ATOMIC_RELEASE);
-	note_state(group);
-	group_unlock_trim(group, &before);
+	opened = note_state(group);
+	group_unlock_trim(group);
+	if (opened)
+		bgs_group_announce(group);
 	BGS_PROBE2(caching, group->logical, error);
 }

@@ -7,13 +7,12 @@
  */
 #include <sys/mman.h>
 
-#include "bgs_index_call.h"
 #include "bgs_index_internal.h"
-#include "bgs_index_one.h"
 
 /* Atomic only because tests change them beside others that run; either set serves any index. */
 static const struct bgs_index_operations *operations_chosen = &bgs_index_scalar;
-struct bgs_index_calls bgs_index_calls;
+
+const struct bgs_paths *bgs_paths_chosen;
 
 static inline const struct bgs_index_operations *operations(void)
 {
@@ -23,8 +22,7 @@ static inline const struct bgs_index_operations *operations(void)
 static void use_operations(const struct bgs_index_operations *chosen)
 {
 	__atomic_store_n(&operations_chosen, chosen, __ATOMIC_RELAXED);
-	__atomic_store_n(&bgs_index_calls.add, chosen->add, __ATOMIC_RELAXED);
-	__atomic_store_n(&bgs_index_calls.claim_best, chosen->claim_best, __ATOMIC_RELAXED);
+	__atomic_store_n(&bgs_paths_chosen, &chosen->paths, __ATOMIC_RELAXED);
 }
 
 #ifdef __x86_64__
@@ -32,7 +30,8 @@ static bool cpu_has_avx2(void)
 {
 	__builtin_cpu_init();
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+	       __builtin_cpu_supports("popcnt");
 }
 #endif
 
@@ -144,11 +143,11 @@ static bool range_ok(const struct bgs_index *ix, uint32_t start, uint32_t len)
 
 int bgs_index_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
-	uint32_t run, run_len;
+	struct bgs_run run;
 
 	if (!range_ok(ix, start, len))
 		return -EINVAL;
-	return bgs_index_call_add(ix, start, len, &run, &run_len);
+	return operations()->add(ix, start, len, &run);
 }
 
 int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -158,22 +157,23 @@ int bgs_index_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 
 bool bgs_index_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out)
 {
-	return bgs_index_claim_upto(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
-}
-
-bool bgs_index_claim_upto(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			  uint32_t *start_out)
-{
 	uint32_t run;
 
-	return bgs_index_claim_run(ix, len, need, class_limit, start_out, &run);
+	need = need > len ? need : len;
+	return len && need <= ix->free_sectors &&
+	       operations()->claim_best(ix, len, need, start_out, &run);
 }
 
-bool bgs_index_claim_run(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			 uint32_t *start_out, uint32_t *run_out)
+bool bgs_index_claim_within(struct bgs_index *ix, uint32_t len, uint32_t low, uint32_t high,
+			    uint32_t *start_out, uint32_t *run_out)
 {
-	need = need > len ? need : len;
-	return len && bgs_index_call_claim(ix, len, need, class_limit, start_out, run_out);
+	return len && low >= len && low <= ix->free_sectors &&
+	       operations()->claim_within(ix, len, low, high, start_out, run_out);
+}
+
+bool bgs_index_may_have(const struct bgs_index *ix, uint32_t low, uint32_t high)
+{
+	return operations()->may_have(ix, low, high);
 }
 
 bool bgs_index_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
@@ -195,7 +195,7 @@ bool bgs_index_claim_best_aligned(struct bgs_index *ix, uint32_t len, uint32_t n
 	if (!len || need > ix->free_sectors)
 		return false;
 	if (align <= 1)
-		return operations()->claim_best(ix, len, need, BGS_INDEX_CLASSES - 1, start_out);
+		return bgs_index_claim_best(ix, len, need, start_out);
 	return operations()->claim_best_aligned(ix, len, need, align, phase % align, start_out);
 }
 

@@ -245,8 +245,6 @@ static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t 
 		*up |= (uint64_t)1 << (start >> 6 & 63);
 	}
 	*word = before | mask;
-	ix->noted_start = start;
-	ix->noted_len = len;
 	row->where |= (uint64_t)1 << (start >> BGS_CHUNK_SHIFT);
 	row->count++;
 	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);

@@ -72,7 +72,7 @@ static void check_node(const struct bgs_index *ix, const struct bgs_index_node *
 
 		if (level > 1) {
 			first = bgs_node_at(ix, node->child[s])->key[0];
-			tally->tree_bytes += sizeof(struct bgs_index_node);
+			tally->tree_bytes += BGS_NODE_UNITS * BGS_UNIT;
 			check_node(ix, bgs_node_at(ix, node->child[s]), level - 1, tally, below);
 		} else {
 			const struct bgs_leaf *leaf = bgs_leaf_at(ix, node->child[s]);

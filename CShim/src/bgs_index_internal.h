@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "bgs_index.h"
+#include "bgs_paths.h"
 
 #define BGS_FORM_RUNS	0
 #define BGS_FORM_BITMAP 1
@@ -32,9 +33,9 @@ struct bgs_leaf {
 };
 
 _Static_assert(sizeof(struct bgs_leaf) == BGS_LEAF_UNITS * BGS_UNIT, "a leaf is two units");
-_Static_assert(sizeof(struct bgs_index_node) == BGS_NODE_UNITS * BGS_UNIT, "a node is three units");
+_Static_assert(sizeof(struct bgs_index_node) <= BGS_NODE_UNITS * BGS_UNIT, "a node is three units");
 _Static_assert(offsetof(struct bgs_index, root) == 64, "the counters fill line 0");
-_Static_assert(sizeof(struct bgs_index) <= 640, "an idle group costs next to nothing");
+_Static_assert(sizeof(struct bgs_index) <= 560, "an idle group costs next to nothing");
 
 /* One level of the bitmap's summaries: for 64 words below, which have any bit, which have all. */
 struct bgs_level_word {
@@ -58,10 +59,19 @@ struct bgs_class_table {
 
 #define BGS_CHUNK_SHIFT 12
 
+struct bgs_run {
+	uint32_t start;
+	uint32_t len;
+};
+
 struct bgs_index_operations {
-	int (*add)(struct bgs_index *, uint32_t, uint32_t);
+	/* Sets *run_out to the run that the range became part of; its len to 0: not noted. */
+	int (*add)(struct bgs_index *, uint32_t, uint32_t, struct bgs_run *run_out);
 	int (*remove)(struct bgs_index *, uint32_t, uint32_t);
-	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, unsigned, uint32_t *);
+	bool (*claim_best)(struct bgs_index *, uint32_t, uint32_t, uint32_t *, uint32_t *);
+	bool (*claim_within)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t *,
+			     uint32_t *);
+	bool (*may_have)(const struct bgs_index *, uint32_t, uint32_t);
 	bool (*claim_from)(struct bgs_index *, uint32_t, uint32_t, uint32_t, uint32_t, uint64_t,
 			   uint64_t, uint32_t *);
 	bool (*claim_best_aligned)(struct bgs_index *, uint32_t, uint32_t, uint64_t, uint64_t,
@@ -69,6 +79,8 @@ struct bgs_index_operations {
 	uint32_t (*largest)(const struct bgs_index *);
 	bool (*next)(const struct bgs_index *, uint32_t, uint32_t *, uint32_t *);
 	void (*convert)(struct bgs_index *, int);
+	/* The paths above the index that were compiled with it. */
+	struct bgs_paths paths;
 };
 
 extern const struct bgs_index_operations bgs_index_scalar;

@@ -8,7 +8,7 @@
 #ifndef BGS_INDEX_ONE_H
 #define BGS_INDEX_ONE_H
 
-#include "bgs_index.h"
+#include "bgs_index_internal.h"
 
 static inline bool has_one_run(const struct bgs_index *ix)
 {
@@ -28,48 +28,41 @@ static inline void one_run_class(struct bgs_index *ix, uint32_t len)
 }
 
 /* False when the range does not touch the run, or is partly free. */
-static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+static inline bool one_run_add(struct bgs_index *ix, uint32_t start, uint32_t len,
+			       struct bgs_run *run_out)
 {
 	uint32_t first = ix->root.key[0], run = ix->free_sectors;
 
 	if (start + len == first)
-		ix->root.key[0] = start;
+		ix->root.key[0] = first = start;
 	else if (first + run != start)
 		return false;
 	run += len;
-	ix->noted_start = ix->root.key[0];
-	ix->noted_len = run;
+	run_out->start = first;
+	run_out->len = run;
 	ix->root.child[0] = run;
 	ix->free_sectors = run;
 	one_run_class(ix, run);
 	return true;
 }
 
-/* Takes the run's first @len sectors, or all of it. */
-static inline bool one_run_claim(struct bgs_index *ix, uint32_t len, unsigned class_limit,
-				 uint32_t *start_out)
+/* Takes the run's first @len sectors, or all of it; the run has as many. */
+static inline uint32_t one_run_take(struct bgs_index *ix, uint32_t len)
 {
 	uint32_t start = ix->root.key[0], rest = ix->free_sectors - len;
 
-	unsigned c = ix->present[1] ? 64u + (unsigned)__builtin_ctzll(ix->present[1])
-				    : (unsigned)__builtin_ctzll(ix->present[0]);
-
-	if (c > class_limit)
-		return false;
-	*start_out = start;
-	ix->noted_len = ix->free_sectors;
 	ix->root.child[0] = rest;
 	ix->free_sectors = rest;
 	if (__builtin_expect(rest, 1)) {
 		ix->root.key[0] = start + len;
 		one_run_class(ix, rest);
-		return true;
+		return start;
 	}
 	ix->root.key[0] = BGS_INDEX_PAD;
 	ix->run_count = 0;
 	ix->present[0] = 0;
 	ix->present[1] = 0;
-	return true;
+	return start;
 }
 
 #endif

@@ -100,9 +100,11 @@ static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t
 
 /* Once the quick ways have declined. */
 static __attribute__((noinline)) int runs_add_rest(struct bgs_index *ix, uint32_t start,
-						   uint32_t len)
+						   uint32_t len, struct bgs_run *run_out)
 {
 	int result = runs_add_slow(ix, start, len);
+
+	run_out->len = 0;
 
 	if (__builtin_expect(result == INDEX_EARLY, 0)) {
 		index_to_bitmap(ix);
@@ -114,46 +116,28 @@ static __attribute__((noinline)) int runs_add_rest(struct bgs_index *ix, uint32_
 	return result;
 }
 
-#if BGS_AVX2
-#define TRY_ADD(height) fast_add(ix, height, start, len)
-#else
-#define TRY_ADD(height) (runs_add_try(ix, height, start, len, &path, &at) == 0)
-#endif
-
-static __attribute__((noinline)) int runs_add_0(struct bgs_index *ix, uint32_t start, uint32_t len)
+static __attribute__((noinline)) int runs_add_0(struct bgs_index *ix, uint32_t start, uint32_t len,
+						struct bgs_run *run_out)
 {
-	struct tree_path path;
-	unsigned at;
-
-	(void)path;
-	(void)at;
-	if (TRY_ADD(0))
+	if (fast_add(ix, 0, start, len, run_out))
 		return 0;
-	return runs_add_rest(ix, start, len);
+	return runs_add_rest(ix, start, len, run_out);
 }
 
-static __attribute__((noinline)) int runs_add_1(struct bgs_index *ix, uint32_t start, uint32_t len)
+static __attribute__((noinline)) int runs_add_1(struct bgs_index *ix, uint32_t start, uint32_t len,
+						struct bgs_run *run_out)
 {
-	struct tree_path path;
-	unsigned at;
-
-	(void)path;
-	(void)at;
-	if (__builtin_expect(TRY_ADD(1), 1))
+	if (__builtin_expect(fast_add(ix, 1, start, len, run_out), 1))
 		return 0;
-	return runs_add_rest(ix, start, len);
+	return runs_add_rest(ix, start, len, run_out);
 }
 
-static __attribute__((noinline)) int runs_add_2(struct bgs_index *ix, uint32_t start, uint32_t len)
+static __attribute__((noinline)) int runs_add_2(struct bgs_index *ix, uint32_t start, uint32_t len,
+						struct bgs_run *run_out)
 {
-	struct tree_path path;
-	unsigned at;
-
-	(void)path;
-	(void)at;
-	if (__builtin_expect(TRY_ADD(2), 1))
+	if (__builtin_expect(fast_add(ix, 2, start, len, run_out), 1))
 		return 0;
-	return runs_add_rest(ix, start, len);
+	return runs_add_rest(ix, start, len, run_out);
 }
 
 static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t start, uint32_t len)
@@ -167,10 +151,14 @@ static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t s
 }
 
 static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start,
-						      uint32_t len)
+						      uint32_t len, struct bgs_run *run_out)
 {
-	if (__builtin_expect(map_add_alone(ix, start, len), 1))
+	if (__builtin_expect(map_add_alone(ix, start, len), 1)) {
+		run_out->start = start;
+		run_out->len = len;
 		return 0;
+	}
+	run_out->len = 0;
 	return bitmap_add(ix, start, len);
 }
 
@@ -181,19 +169,19 @@ static inline unsigned index_shape(const struct bgs_index *ix)
 }
 
 /* Tail calls only, so that each way saves no registers but its own. */
-static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len)
+static int op_add(struct bgs_index *ix, uint32_t start, uint32_t len, struct bgs_run *run_out)
 {
 	switch (index_shape(ix)) {
 	case 0:
-		return runs_add_0(ix, start, len);
+		return runs_add_0(ix, start, len, run_out);
 	case 1u << 8:
-		return runs_add_1(ix, start, len);
+		return runs_add_1(ix, start, len, run_out);
 	case 2u << 8:
-		return runs_add_2(ix, start, len);
+		return runs_add_2(ix, start, len, run_out);
 	default:
 		if (ix->form == BGS_FORM_RUNS)
-			return runs_add_rest(ix, start, len);
-		return bitmap_add_usual(ix, start, len);
+			return runs_add_rest(ix, start, len, run_out);
+		return bitmap_add_usual(ix, start, len, run_out);
 	}
 }
 
@@ -242,66 +230,61 @@ static int op_remove(struct bgs_index *ix, uint32_t start, uint32_t len)
 	return result;
 }
 
+/* The tightest run of @need or more, if it has no more than @limit. */
 static __attribute__((noinline)) bool bitmap_claim(struct bgs_index *ix, uint32_t len,
-						   uint32_t need, unsigned class_limit,
-						   uint32_t *start_out)
+						   uint32_t need, uint32_t limit,
+						   uint32_t *start_out, uint32_t *run_out)
 {
-	struct index_wish wish = {0, ix->sectors, len, need, 1, 0, class_limit};
-	bool claimed = map_claim_wish(ix, &wish, start_out);
+	struct index_wish wish = {0, ix->sectors, len, need, 1, 0, bgs_class_of(limit)};
+	struct index_found found;
+	uint32_t run;
 
+	if (!map_find_best(ix, &wish, &run, &found) || found.len > limit)
+		return false;
+	map_cut(ix, run, run + found.len, found.at, len);
+	*start_out = found.at;
+	*run_out = found.len;
 	index_after_map(ix);
-	return claimed;
-}
-
-static __attribute__((noinline)) bool runs_claim_0(struct bgs_index *ix, uint32_t len,
-						   uint32_t need, unsigned class_limit,
-						   uint32_t *start_out)
-{
-#if BGS_AVX2
-	return fast_claim_root(ix, len, need, class_limit, start_out);
-#else
-	return tree_claim_root(ix, len, need, class_limit, start_out);
-#endif
-}
-
-static __attribute__((noinline)) bool runs_claim_1(struct bgs_index *ix, uint32_t len,
-						   uint32_t need, unsigned class_limit,
-						   uint32_t *start_out)
-{
-#if BGS_AVX2
-	return fast_claim(ix, 1, len, need, class_limit, start_out);
-#else
-	return tree_claim_one(ix, len, need, class_limit, start_out);
-#endif
-}
-
-static __attribute__((noinline)) bool runs_claim_2(struct bgs_index *ix, uint32_t len,
-						   uint32_t need, unsigned class_limit,
-						   uint32_t *start_out)
-{
-#if BGS_AVX2
-	return fast_claim(ix, 2, len, need, class_limit, start_out);
-#else
-	return tree_claim_deep(ix, len, need, class_limit, start_out);
-#endif
+	return true;
 }
 
 /* There are @need free sectors. */
-static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, unsigned class_limit,
-			  uint32_t *start_out)
+static bool op_claim_best(struct bgs_index *ix, uint32_t len, uint32_t need, uint32_t *start_out,
+			  uint32_t *run_out)
+{
+	if (ix->form == BGS_FORM_BITMAP)
+		return bitmap_claim(ix, len, need, UINT32_MAX, start_out, run_out);
+	if (ix->height)
+		return tree_claim_deep(ix, len, need, UINT32_MAX, start_out, run_out);
+	return tree_claim_root(ix, len, need, start_out, run_out);
+}
+
+static inline bool claim_within(struct bgs_index *ix, uint32_t len, uint32_t low, uint32_t high,
+				uint32_t *start_out, uint32_t *run_out)
 {
 	switch (index_shape(ix)) {
 	case 0:
-		return runs_claim_0(ix, len, need, class_limit, start_out);
+		return fast_claim_within(ix, 0, len, low, high, start_out, run_out);
 	case 1u << 8:
-		return runs_claim_1(ix, len, need, class_limit, start_out);
+		return fast_claim_within(ix, 1, len, low, high, start_out, run_out);
 	case 2u << 8:
-		return runs_claim_2(ix, len, need, class_limit, start_out);
+		return fast_claim_within(ix, 2, len, low, high, start_out, run_out);
 	default:
 		if (ix->form == BGS_FORM_RUNS)
-			return tree_claim_deep(ix, len, need, class_limit, start_out);
-		return bitmap_claim(ix, len, need, class_limit, start_out);
+			return tree_claim_deep(ix, len, low, high, start_out, run_out);
+		return bitmap_claim(ix, len, low, high, start_out, run_out);
 	}
+}
+
+static bool op_claim_within(struct bgs_index *ix, uint32_t len, uint32_t low, uint32_t high,
+			    uint32_t *start_out, uint32_t *run_out)
+{
+	return claim_within(ix, len, low, high, start_out, run_out);
+}
+
+static bool op_may_have(const struct bgs_index *ix, uint32_t low, uint32_t high)
+{
+	return ix->form == BGS_FORM_BITMAP || tree_may_have(ix, low, high);
 }
 
 static bool op_claim_from(struct bgs_index *ix, uint32_t from, uint32_t end, uint32_t len,
@@ -349,13 +332,18 @@ static bool op_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_o
 					   : tree_next(ix, from, start_out, len_out);
 }
 
+#include "bgs_paths_locked.h"
+
 const struct bgs_index_operations BGS_OPERATIONS = {
 	.add = op_add,
 	.remove = op_remove,
 	.claim_best = op_claim_best,
+	.claim_within = op_claim_within,
+	.may_have = op_may_have,
 	.claim_from = op_claim_from,
 	.claim_best_aligned = op_claim_best_aligned,
 	.largest = op_largest,
 	.next = op_next,
 	.convert = op_convert,
+	.paths = {.claim = path_claim, .give_back = path_give_back, .add = path_add},
 };

@@ -20,6 +20,7 @@
 /* A leaf of so few runs looks for a neighbour to join. */
 #define TREE_SMALL	 8
 #define TREE_BEST_LEAVES 256
+#define TREE_HAS_LEAVES	 8
 
 struct tree_path {
 	struct bgs_index_node *node[BGS_PATH_MAX];
@@ -251,10 +252,10 @@ static inline unsigned index_class_next(const struct bgs_index *ix, unsigned c)
 }
 
 static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint32_t len,
-						      uint32_t need, unsigned class_limit,
-						      uint32_t *start_out)
+						      uint32_t need, uint32_t limit,
+						      uint32_t *start_out, uint32_t *run_out)
 {
-	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
+	for (unsigned c = index_class_next(ix, bgs_class_of(need)); c < BGS_INDEX_CLASSES;
 	     c = index_class_next(ix, c + 1)) {
 		struct tree_best best = {UINT32_MAX, 0, 0};
 		struct tree_path path;
@@ -265,8 +266,11 @@ static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint
 		 * tightest. */
 		if (best.excess >= BGS_INDEX_PAD || bgs_class_of(best.excess + need) != c)
 			continue;
+		if (best.excess + need > limit)
+			return false;
 		tree_descend(ix, best.start, &path, &leaf);
 		*start_out = best.start;
+		*run_out = best.excess + need;
 		tree_cut_at(ix, &path, ix->height, leaf->start, leaf->len, BGS_LEAF_RUNS,
 			    vec_count_le(leaf->start, BGS_LEAF_RUNS, best.start) - 1, best.start,
 			    len);
@@ -275,62 +279,52 @@ static __attribute__((noinline)) bool tree_claim_deep(struct bgs_index *ix, uint
 	return false;
 }
 
-#if !BGS_AVX2 /* with it, see bgs_index_fast.h */
 /* Up to 16 runs, in the root. */
 static __attribute__((noinline)) bool tree_claim_root(struct bgs_index *ix, uint32_t len,
-						      uint32_t need, unsigned class_limit,
-						      uint32_t *start_out)
+						      uint32_t need, uint32_t *start_out,
+						      uint32_t *run_out)
 {
 	struct tree_path path;
 	unsigned at;
 	uint32_t excess = vec_min_excess(ix->root.child, BGS_INDEX_SLOTS, need, &at);
 
-	if (excess >= BGS_INDEX_PAD || bgs_class_of(need + excess) > class_limit)
+	if (excess >= BGS_INDEX_PAD)
 		return false;
 	*start_out = ix->root.key[at];
+	*run_out = need + excess;
 	tree_cut_at(ix, &path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS, at,
 		    ix->root.key[at], len);
 	return true;
 }
 
-static inline bool tree_claim_one(struct bgs_index *ix, uint32_t len, uint32_t need,
-				  unsigned class_limit, uint32_t *start_out)
+/* Whether a leaf has a run of @low to @high, of class @c; gives up, with true, after *leaves. */
+static bool tree_has_below(const struct bgs_index *ix, const struct bgs_index_node *node,
+			   unsigned level, unsigned c, uint32_t low, uint32_t high,
+			   unsigned *leaves)
 {
-	struct tree_path path;
-	unsigned c, at;
+	for (unsigned slots = node->where[c]; slots; slots &= slots - 1) {
+		uint32_t child = node->child[__builtin_ctz(slots)];
 
-	for (c = index_class_next(ix, bgs_class_of(need)); c <= class_limit;
-	     c = index_class_next(ix, c + 1)) {
-		uint32_t least = UINT32_MAX;
-		struct bgs_leaf *best = NULL;
-		unsigned best_at = 0, best_slot = 0;
-
-		for (unsigned slots = ix->root.where[c]; slots; slots &= slots - 1) {
-			unsigned slot = (unsigned)__builtin_ctz(slots);
-			struct bgs_leaf *leaf = bgs_leaf_at(ix, ix->root.child[slot]);
-			uint32_t excess = vec_min_excess(leaf->len, BGS_LEAF_RUNS, need, &at);
-
-			if (excess < least) {
-				least = excess;
-				best = leaf;
-				best_at = at;
-				best_slot = slot;
-				if (!least)
-					break;
-			}
+		if (level > 1) {
+			if (tree_has_below(ix, bgs_node_at(ix, child), level - 1, c, low, high,
+					   leaves))
+				return true;
+		} else if (!(*leaves)-- ||
+			   vec_mask_within(bgs_leaf_at(ix, child)->len, BGS_LEAF_RUNS, low, high)) {
+			return true;
 		}
-		if (least >= BGS_INDEX_PAD || bgs_class_of(least + need) != c)
-			continue;
-		path.node[1] = &ix->root;
-		path.slot[1] = best_slot;
-		*start_out = best->start[best_at];
-		tree_cut_at(ix, &path, 1, best->start, best->len, BGS_LEAF_RUNS, best_at,
-			    best->start[best_at], len);
-		return true;
 	}
 	return false;
 }
-#endif
+
+static inline bool tree_may_have(const struct bgs_index *ix, uint32_t low, uint32_t high)
+{
+	unsigned leaves = TREE_HAS_LEAVES;
+
+	if (!ix->height)
+		return vec_mask_within(ix->root.child, BGS_INDEX_SLOTS, low, high) != 0;
+	return tree_has_below(ix, &ix->root, ix->height, bgs_class_of(low), low, high, &leaves);
+}
 
 /* The run that ends above @from first; false if there is none. */
 static inline bool tree_next(const struct bgs_index *ix, uint32_t from, uint32_t *start_out,

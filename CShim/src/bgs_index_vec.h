@@ -141,6 +141,68 @@ VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, u
 	}
 }
 
+VEC __m256i vec_lanes(unsigned k)
+{
+	return _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+				_mm256_set1_epi32((int)(8 * k)));
+}
+
+/* Bit j: @low <= entry j <= @high. */
+VEC uint32_t vec_mask_within(const uint32_t *a, unsigned n, uint32_t low, uint32_t high)
+{
+	const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+	__m256i from = _mm256_set1_epi32((int)low), width = _mm256_set1_epi32((int)(high - low));
+	__m256i hit[4];
+
+	for (unsigned k = 0; k < n / 8; k++) {
+		__m256i over = _mm256_sub_epi32(vec_load(a + 8 * k), from);
+
+		hit[k] = _mm256_cmpeq_epi32(_mm256_min_epu32(over, width), over);
+	}
+	if (n == 16)
+		return vec_mask8(hit[0]) | vec_mask8(hit[1]) << 8;
+	return (uint32_t)_mm256_movemask_epi8(
+		_mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(hit[0], hit[1]),
+							       _mm256_packs_epi32(hit[2], hit[3])),
+					    order));
+}
+
+/* Entries from @at on move one to the right; @at gets @value. From the back, so that each is read
+ * before it goes. */
+VEC void vec_insert(uint32_t *a, unsigned n, unsigned at, uint32_t value)
+{
+	const __m256i turn = _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6);
+	__m256i first = _mm256_set1_epi32((int)at);
+
+	for (unsigned k = n / 8; k-- > 0;) {
+		__m256i old = vec_load(a + 8 * k);
+		__m256i moved =
+			k ? vec_load(a + 8 * k - 1) : _mm256_permutevar8x32_epi32(old, turn);
+
+		vec_store(a + 8 * k,
+			  _mm256_blendv_epi8(moved, old, _mm256_cmpgt_epi32(first, vec_lanes(k))));
+	}
+	a[at] = value;
+}
+
+/* Entry @at goes, those behind it move one to the left. */
+VEC void vec_delete(uint32_t *a, unsigned n, unsigned at, uint32_t pad)
+{
+	const __m256i turn = _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0);
+	__m256i first = _mm256_set1_epi32((int)at);
+
+	for (unsigned k = 0; k < n / 8; k++) {
+		__m256i old = vec_load(a + 8 * k);
+		__m256i moved = k + 1 < n / 8
+					? vec_load(a + 8 * k + 1)
+					: _mm256_blend_epi32(_mm256_permutevar8x32_epi32(old, turn),
+							     _mm256_set1_epi32((int)pad), 128);
+
+		vec_store(a + 8 * k,
+			  _mm256_blendv_epi8(moved, old, _mm256_cmpgt_epi32(first, vec_lanes(k))));
+	}
+}
+
 #else /* plain C */
 
 #define VEC static inline
@@ -204,6 +266,27 @@ VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, u
 		a[put] = value;
 }
 
+VEC uint32_t vec_mask_within(const uint32_t *a, unsigned n, uint32_t low, uint32_t high)
+{
+	uint32_t mask = 0;
+
+	for (unsigned j = 0; j < n; j++)
+		mask |= (uint32_t)(a[j] - low <= high - low) << j;
+	return mask;
+}
+
+VEC void vec_insert(uint32_t *a, unsigned n, unsigned at, uint32_t value)
+{
+	memmove(a + at + 1, a + at, (n - at - 1) * sizeof(*a));
+	a[at] = value;
+}
+
+VEC void vec_delete(uint32_t *a, unsigned n, unsigned at, uint32_t pad)
+{
+	memmove(a + at, a + at + 1, (n - at - 1) * sizeof(*a));
+	a[n - 1] = pad;
+}
+
 #endif
 
 /*
@@ -223,11 +306,10 @@ VEC unsigned vec_where_from(const struct bgs_index_node *node, unsigned c)
 {
 	uint16_t all = 0;
 
-	while (c & 15u) {
+	while (c & 7u)
 		all |= node->where[c++];
-	}
-	for (; c < BGS_INDEX_CLASSES; c += 16)
-		for (unsigned j = 0; j < 16; j++)
+	for (; c < BGS_INDEX_CLASSES; c += 8)
+		for (unsigned j = 0; j < 8; j++)
 			all |= node->where[c + j];
 	return all;
 }

@@ -73,7 +73,7 @@ static uint32_t take_region(struct bgs_group *group, uint64_t region)
 		uint32_t stop = start + length < to ? start + length : to;
 		unsigned bit = (unsigned)((group->first_sector + begin) % BGS_REGION_SECTORS);
 
-		bgs_index_remove(&group->index, begin, stop - begin);
+		bgs_group_index_remove(group, begin, stop - begin);
 		bits |= (uint32_t)(((UINT64_C(1) << (stop - begin)) - 1) << bit);
 		from = stop;
 	}
@@ -95,7 +95,6 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 {
 	struct bgs_window *window = &magazine->window[type];
 	uint64_t region = sector >> BGS_REGION_SHIFT;
-	struct group_snapshot before;
 	uint64_t sequence;
 	uint32_t bits;
 
@@ -105,7 +104,7 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	/* Still set while a recall by another thread is on its way: then leave it alone. */
 	if (bgs_dereference(window->group))
 		goto out_magazine;
-	group_lock(group, &before);
+	bgs_spin_lock(&group->lock);
 	/* A cluster's range is neither in the index nor in a window: do not mix the two. */
 	if (!group->claimable || group->clusters || is_lent(group, region))
 		goto out;
@@ -123,7 +122,7 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	__atomic_store_n(&magazine->word[type], sequence << 32 | bits, __ATOMIC_RELEASE);
 	BGS_PROBE3(window_open, group->logical, region, bits);
 out:
-	group_unlock(group, &before);
+	bgs_spin_unlock(&group->lock);
 out_magazine:
 	bgs_spin_unlock(&magazine->lock);
 }

@@ -7,8 +7,6 @@
 
 #include <errno.h>
 
-#include "bgs_probe.h"
-
 bool bgs_caching_begin(struct bgs_allocator *allocator, struct bgs_group *group)
 {
 	bool mine = false;
@@ -77,14 +75,4 @@ void bgs_chunk_end(struct bgs_allocator *allocator, uint64_t flags, int result)
 	__atomic_store_n(&chunk->generation, chunk->generation + 1, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&allocator->state_changed);
 	bgs_mutex_unlock(&allocator->state_mutex);
-}
-
-void bgs_probe_refused(uint64_t flags, uint64_t sectors, int error)
-{
-	BGS_PROBE3(refused, flags, sectors, error);
-}
-
-void bgs_probe_chunk(uint64_t flags, uint64_t length, int error)
-{
-	BGS_PROBE3(chunk, flags, length, error);
 }

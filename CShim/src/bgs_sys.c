@@ -103,6 +103,12 @@ int bgs_pwrite(int fd, const void *buffer, size_t length, uint64_t offset)
 	return 0;
 }
 
+void bgs_start_writeback(int fd, uint64_t offset, uint64_t length)
+{
+	sync_file_range(fd, (off_t)offset, (off_t)length,
+			SYNC_FILE_RANGE_WRITE);
+}
+
 int bgs_fsync(int fd)
 {
 	int ret;

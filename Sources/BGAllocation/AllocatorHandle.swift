@@ -32,11 +32,25 @@ package struct AllocatorHandle {
         return unsafe GroupReference(opaque: group)
     }
 
-    /// A claim whose only wishes are type, profile and slack.
+    /// The usual claim, if that is what the options ask for, and if it is served.
     ///
-    /// - Parameters:
-    ///   - flags: valid for a claim.
-    ///   - length: bytes, checked here.
+    /// - Parameter options: a `struct bg_claim_options` of any size; what is not as usual is left to
+    ///   whoever checks it.
+    /// - Returns: whether it was, with `logical` set.
+    @inline(__always)
+    package func claimPlain<Options>(
+        _ options: UnsafePointer<Options>,
+        logical: inout UInt64
+    ) -> Bool {
+        unsafe bgs_allocator_claim_plain(
+            core,
+            UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
+            &logical
+        ) == 0
+    }
+
+    /// A claim whose only wishes are type and profile, for a length that the caller checked.
+    ///
     /// - Returns: 0 with `logical` set; -EINVAL, or -ENOSPC: the whole search must decide.
     @inline(__always)
     package func claimAnywhere(
@@ -44,16 +58,7 @@ package struct AllocatorHandle {
         length: UInt64,
         logical: inout UInt64
     ) -> CInt {
-        let shift = unsafe UInt64(core.pointee.sector_shift)
-        let sectors = length &>> shift
-        guard sectors &<< shift == length, length != 0, sectors <= UInt64(Int32.max) else {
-            return -bgs_einval
-        }
-        var sector: UInt64 = 0
-        let count = UInt32(truncatingIfNeeded: sectors)
-        let result = unsafe bgs_allocator_claim(core, flags, count, count, &sector)
-        if result == 0 { logical = sector &<< shift }
-        return result
+        unsafe bgs_allocator_claim_bytes(core, flags, length, &logical)
     }
 
     /// - Returns: 0, -EINVAL or -EEXIST.

@@ -99,16 +99,6 @@ public func bg_allocator_remove_group(_ allocator: OpaquePointer?, _ logical: UI
     }
 }
 
-/// Whether flags name a type and at most one profile, in a few instructions: see
-/// BlockGroupFlags.isValidForClaim.
-@inline(__always)
-private func isClaimable(_ flags: UInt64) -> Bool {
-    let profiles = flags & 0x7f8
-    // Types 1, 2, 4 and 5 (data and metadata mixed), as a set of bits.
-    return flags & ~UInt64(0x7ff) == 0 && (0x36 >> (flags & 7)) & 1 == 1
-        && profiles & (profiles &- 1) == 0
-}
-
 @c @implementation
 public func bg_claim(
     _ allocator: OpaquePointer?,
@@ -118,30 +108,12 @@ public func bg_claim(
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseArgument("a pointer is NULL") }
-    // The size first: a caller's struct may be a smaller one.
-    guard unsafe Int(options.pointee.size) == MemoryLayout<bg_claim_options>.size else {
-        return refuseArgument("bg_claim_options::size is wrong")
-    }
-    let wishes =
-        unsafe options.pointee.length_min | options.pointee.empty_size
-        | options.pointee.alignment | options.pointee.hint | options.pointee.search_start
-        | options.pointee.search_end | options.pointee.exclude_start
-        | options.pointee.exclude_length
-    if wishes == 0, unsafe options.pointee.reserved == 0,
-        unsafe isClaimable(options.pointee.flags)
-    {
-        var logical: UInt64 = 0
-        let length = unsafe options.pointee.length
-        let handle = unsafe AllocatorHandle(opaque: allocator)
-        if unsafe handle.claimAnywhere(
-            flags: options.pointee.flags,
-            length: length,
-            logical: &logical
-        ) == 0 {
-            unsafe out.pointee.logical = logical
-            unsafe out.pointee.length = length
-            return 0
-        }
+    let length = unsafe options.pointee.length
+    var logical: UInt64 = 0
+    if unsafe AllocatorHandle(opaque: allocator).claimPlain(options, logical: &logical) {
+        unsafe out.pointee.logical = logical
+        unsafe out.pointee.length = length
+        return 0
     }
     return unsafe claimWithWishes(allocator, options, out)
 }

@@ -5,6 +5,6 @@ import CBlockGroups
 
 @c @implementation
 public func bg_version() -> UnsafePointer<CChar>? {
-    let text: StaticString = "0.1.0"
+    let text: StaticString = "0.2.0"
     return unsafe UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
 }

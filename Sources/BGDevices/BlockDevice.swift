@@ -69,6 +69,9 @@ extension FilesystemError.Code {
 /// One that is opened for writing is nobody else's until it is let go: not mounted, not under a loop
 /// device, not open for writing a second time, by this library or any program that asks for the lock.
 package final class FileDevice: BlockDevice {
+    /// Writes of this length are sent on to the device at once.
+    private static let streamBytesMin = 1 << 20
+
     private let descriptor: CInt
     private let size: Atomic<UInt64>
 
@@ -208,6 +211,10 @@ package final class FileDevice: BlockDevice {
                 UInt64(buffer.count),
                 physical: physical
             )
+        }
+        // Part of a long stream, then, which nobody writes over again soon.
+        if buffer.count >= FileDevice.streamBytesMin {
+            bgs_start_writeback(descriptor, physical, UInt64(buffer.count))
         }
     }
 

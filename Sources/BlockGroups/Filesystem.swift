@@ -111,7 +111,12 @@ public final class Filesystem: @unchecked Sendable {
                     used: $0.used
                 )
             }
-            let store = try TreeStore(reader.superBlock, groups: groups, host: host)
+            let store = try TreeStore(
+                reader.superBlock,
+                groups: groups,
+                host: host,
+                readOnly: !isWritable
+            )
             openedTrees = store
             return store
         }

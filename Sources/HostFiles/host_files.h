@@ -4,6 +4,7 @@
 #ifndef HOST_FILES_H
 #define HOST_FILES_H
 
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/types.h>
 #include <sys/xattr.h>
@@ -22,10 +23,20 @@ static inline unsigned int host_device_minor(dev_t device)
 	return minor(device);
 }
 
-static inline dev_t host_device(unsigned int major_number,
-				unsigned int minor_number)
+static inline dev_t host_device(unsigned int major_number, unsigned int minor_number)
 {
 	return makedev(major_number, minor_number);
+}
+
+/* Open files, as many as the process may have: deep trees hold many folders. */
+static inline void host_raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 #endif

@@ -9,16 +9,17 @@ import ArgumentParser
 struct Bgctl: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bgctl",
-        abstract: "Shows the block groups of a btrfs file system and the free space inside them.",
+        abstract: "Makes, fills and checks btrfs file systems, and shows where their space is.",
         discussion: """
             Every command takes the image files or block devices of one file system, in any order: \
-            no root, no mount. All but mkfs only read them. Do not point those at a file system \
-            that is mounted for writing; what they print would be out of date as they read.
+            no root, no mount. All but mkfs, put and rm only read them. Do not point those at a \
+            file system that is mounted for writing; what they print would be out of date as they \
+            read.
             """,
-        version: "0.1.0",
+        version: "0.2.0",
         subcommands: [
             Info.self, Groups.self, FreeSpace.self, Map.self, Claim.self, Check.self, Mkfs.self,
-            Put.self, Get.self, Remove.self,
+            Put.self, Get.self, List.self, Remove.self, DiskFree.self,
         ]
     )
 }

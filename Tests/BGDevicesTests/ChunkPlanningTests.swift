@@ -353,6 +353,10 @@ private let planCases: [PlanCase] = [
         }
     }
 
+    @Test func devicesWhoseSizesHaveNoSumAreCorrupt() {
+        #expect(throws: FilesystemError.self) { try space([.max, .max]) }
+    }
+
     @Test func treesThatDoNotAgreeAreCorrupt() throws {
         let (items, plans) = try planned()
         let extents = plans.flatMap(\.extents)

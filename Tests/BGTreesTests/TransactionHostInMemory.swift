@@ -68,6 +68,8 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
     private var chunks: [ChunkItem] = []
     private var superBlock: SuperBlock
     private var nextChunk: UInt64 = 1 << 20
+    /// What the next claims of tree blocks get, whoever has it: as where the free-space tree is wrong.
+    var claimsNext: [UInt64] = []
     /// Where the next block is looked for; a random place each time where there is a generator.
     var scatter: SeededGenerator?
     /// Writes, flushes and super blocks until one fails; nil: none does.
@@ -191,6 +193,7 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
     ) throws(FilesystemError) -> UInt64 {
         lock.lock()
         defer { lock.unlock() }
+        if !claimsNext.isEmpty { return claimsNext.removeFirst() }
         return try claimLocked(type, UInt64(disk.nodeSize), hint: hint)
     }
 

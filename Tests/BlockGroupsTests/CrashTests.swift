@@ -47,7 +47,7 @@ struct CrashTests {
             sizes: Array(repeating: 256 << 20, count: setup.devices),
             setup.options
         )
-        let begin = try image.memoryDevices()
+        let begin = try nearlyFilledGroup(image)
         let devices = begin.map { MemoryDevice(over: $0) }
         let recording = Recording(devices)
         var states = [TreeModel()]
@@ -55,14 +55,14 @@ struct CrashTests {
             let filesystem = try openFilesystem(devices, readOnly: false)
             let work = try Workload(filesystem, folder: "work", seed: random.next())
             for commit in 1...3 * testScale {
-                for _ in 0..<Int.random(in: 0...25, using: &random) { try work.step() }
+                for _ in 0..<Int.random(in: 5...25, using: &random) { try work.step() }
                 states.append(work.model)
                 try filesystem.commit()
                 recording.mark(commit)
             }
         }
         recording.stop()
-        #expect(try TreeModel(reading: openFilesystem(devices)) == states.last)
+        #expect(try content(devices) == states.last)
         try examine(recording, begin, random.next(), setup) { crash, found in
             let last = crash.lastMark ?? 0
             guard found != states[last], last + 1 == states.count || found != states[last + 1]
@@ -81,7 +81,7 @@ struct CrashTests {
         var random = SeededGenerator.printed("crashes with threads")
         let setup = Setup(name: "threads", devices: 1, options: ["-n", "4096"])
         let image = try MkfsImage(sizes: [256 << 20], setup.options)
-        let begin = try image.memoryDevices()
+        let begin = try nearlyFilledGroup(image)
         let devices = begin.map { MemoryDevice(over: $0) }
         let recording = Recording(devices)
         let threads = 4
@@ -128,6 +128,42 @@ struct CrashTests {
         }
     }
 
+    /// What fills the first data group, so that the workload soon needs a chunk.
+    private static let filler = "filler"
+
+    private func nearlyFilledGroup(_ image: MkfsImage) throws -> [MemoryDevice] {
+        let devices = try image.memoryDevices()
+        let filesystem = try openFilesystem(devices, readOnly: false)
+        try filesystem.cacheFreeSpace()
+        let file = try filesystem.createFile(FilePath(Self.filler))
+        var offset = 0
+        var length = 65536
+        // Ends: few runs are free in a new group; a copy of the super block divides them.
+        for _ in 0..<4 where length > 0 {
+            try file.write(at: offset, [UInt8](repeating: 1, count: length))
+            try filesystem.commit()
+            offset += length
+            // The group that data goes to: mkfs.btrfs may leave others that are of no use.
+            var run = 0
+            filesystem.allocator.forEachGroup { group in
+                let used = filesystem.usedBytes(ofGroupAt: group.logical) ?? 0
+                if group.flags.contains(.data), used > 0 {
+                    run = max(run, Int(group.statistics.largestRun))
+                }
+                return true
+            }
+            length = run > 65536 ? run - 16_384 : 0
+        }
+        try file.close()
+        try filesystem.close()
+        return devices
+    }
+
+    /// What devices hold beside the filler.
+    private func content(_ devices: [MemoryDevice]) throws(FilesystemError) -> TreeModel {
+        try TreeModel(reading: openFilesystem(devices), but: Self.filler)
+    }
+
     /// Looks at every crash image.
     private func examine(
         _ recording: Recording,
@@ -136,6 +172,10 @@ struct CrashTests {
         _ setup: Setup,
         _ holds: (CrashImage, TreeModel) throws -> Void
     ) throws {
+        let groups = try [begin, recording.devices].map { devices in
+            try openFilesystem(devices).reader.blockGroups.count
+        }
+        #expect(groups[0] < groups[1], "no chunk was allocated meanwhile")
         var crashes = CrashPoints(recording, from: begin, seed: seed)
         crashes.partsPerFlush = 2 * testScale
         var count = 0
@@ -143,7 +183,7 @@ struct CrashTests {
         try crashes.forEach { crash in
             count += 1
             do {
-                try holds(crash, try TreeModel(reading: openFilesystem(crash.devices)))
+                try holds(crash, try content(crash.devices))
                 let wrong = try faults(crash.devices)
                 if !wrong.isEmpty { throw Lost(description: wrong.joined(separator: "\n")) }
                 if count % 16 == 1 && setup.devices == 1 {
@@ -172,14 +212,14 @@ struct CrashTests {
         var expected: TreeModel
         do {
             let filesystem = try openFilesystem(devices, readOnly: false)
-            expected = try TreeModel(reading: filesystem)
+            expected = try TreeModel(reading: filesystem, but: Self.filler)
             let work = try Workload(filesystem, folder: "afterwards", seed: seed)
             for _ in 0..<10 { try work.step() }
             try filesystem.close()
             expected.files.merge(work.model.files) { $1 }
             expected.folders.formUnion(work.model.folders)
         }
-        let found = try TreeModel(reading: openFilesystem(devices))
+        let found = try content(devices)
         guard found == expected else {
             throw Lost(description: "written to afterwards: \(expected.difference(found))")
         }

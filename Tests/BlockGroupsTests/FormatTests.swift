@@ -327,6 +327,11 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
             }
             #expect(words == "device: device=1, is the same device as device 0")
         }
+        expectRefusal(.invalidArgument) { () throws(FilesystemError) in
+            var options = FormatOptions()
+            options.deviceBytes = 1 << 63
+            try Filesystem.format(paths: [path("new"), path("other")], options)
+        }
         expectRefusal(.notFound) { () throws(FilesystemError) in
             try Filesystem.format(paths: [path("new")])
         }

@@ -68,4 +68,32 @@ struct JudgeTests {
         #expect(outcome.output.contains("ok    restored: 20 files"), "\(outcome.output)")
         #expect(outcome.output.hasSuffix("0 failed, 4 skipped\n"), "\(outcome.output)")
     }
+
+    /// Every configuration is tried by `make judge`, or with BG_JUDGE=full.
+    private func expectMatrix(_ only: String, _ words: [String]) throws {
+        let all = ProcessInfo.processInfo.environment["BG_JUDGE"] == "full"
+        let bgctl = try #require(Machine.bgctl)
+        let choice = all ? [] : ["--only", only]
+        let outcome = try Judge.run("matrix", ["--bgctl", bgctl] + words + choice)
+        #expect(outcome.status == 0, "\(outcome.output)")
+    }
+
+    @Test(
+        .enabled(if: Machine.bgctl != nil, "bgctl was not built beside the tests"),
+        .timeLimit(.minutes(10))
+    )
+    func whatBgctlFormatsAndFillsIsSound() throws {
+        try expectMatrix("^(plain|profile-raid10|node-4k)$", ["--make", "bgctl"])
+    }
+
+    @Test(
+        .enabled(
+            if: Machine.bgctl != nil && Machine.canMount,
+            "needs root and loop mounts of btrfs, and bgctl beside the tests"
+        ),
+        .timeLimit(.minutes(30))
+    )
+    func whatTheKernelAgedAndBgctlThenWroteToIsSound() throws {
+        try expectMatrix("^plain$", ["--age", "snapshots", "--write", "put", "--to", "/put"])
+    }
 }

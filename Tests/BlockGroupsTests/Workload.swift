@@ -30,13 +30,20 @@ struct TreeModel: Equatable {
     }
 
     /// What a file system has now.
-    init(reading filesystem: Filesystem, under path: String = "") throws(FilesystemError) {
-        try add(filesystem, path)
+    ///
+    /// - Parameter skipped: a path that is passed over.
+    init(
+        reading filesystem: Filesystem,
+        under path: String = "",
+        but skipped: String = ""
+    ) throws(FilesystemError) {
+        try add(filesystem, path, skipped)
     }
 
     private mutating func add(
         _ filesystem: Filesystem,
-        _ folder: String
+        _ folder: String,
+        _ skipped: String
     ) throws(FilesystemError) {
         var entries: [DirectoryEntry] = []
         try filesystem.list(FilePath("/" + folder)) { (entry) throws(FilesystemError) in
@@ -46,9 +53,10 @@ struct TreeModel: Equatable {
         for entry in entries {
             let name = String(decoding: entry.name, as: UTF8.self)
             let path = folder.isEmpty ? name : folder + "/" + name
+            if path == skipped { continue }
             if entry.kind == .directory {
                 folders.insert(path)
-                try add(filesystem, path)
+                try add(filesystem, path, skipped)
             } else {
                 let file = try filesystem.openFile(FilePath(path))
                 files[path] = try file.contents()
@@ -341,11 +349,14 @@ func faults(_ devices: [MemoryDevice]) throws(FilesystemError) -> [String] {
     return found
 }
 
-/// What `btrfs check` complains of in one device, in both modes; nothing: nil.
-func complaint(_ device: MemoryDevice) throws -> String? {
+/// What the judge complains of in a file system of one device; nothing: nil.
+///
+/// - Parameter kernel: have the kernel mount and change it, too, where it can be asked.
+func complaint(_ device: MemoryDevice, kernel: Bool = false) throws -> String? {
     let folder = try TemporaryFolder()
     try device.save(to: folder.path("image"))
-    let outcome = try Judge.run("judge", ["--no-kernel", folder.path("image")])
+    let words = kernel ? [] : ["--no-kernel"]
+    let outcome = try Judge.run("judge", words + [folder.path("image")])
     return outcome.status == 0 ? nil : outcome.output
 }
 

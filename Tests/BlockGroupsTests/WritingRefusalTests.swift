@@ -99,13 +99,16 @@ struct WritingRefusalTests {
         _ = try Filesystem(paths: [image.paths[0]])
     }
 
-    @Test func devicesThatMissedACommit() throws {
+    @Test func devicesThatMissedCommits() throws {
         let image = try MkfsImage(sizes: [256 << 20, 256 << 20], ["-d", "raid1", "-m", "raid1"])
         let old = try image.read(device: 1, at: 64 << 10, count: 4096)
         let copy = try image.read(device: 1, at: 64 << 20, count: 4096)
         do {
             let filesystem = try Filesystem(paths: image.paths, readOnly: false)
-            _ = try OrphanFile(filesystem, inode: 1000)
+            for inode in 1000..<1003 as Range<UInt64> {
+                _ = try OrphanFile(filesystem, inode: inode)
+                try filesystem.commit()
+            }
             try filesystem.close()
         }
         try image.write(old, device: 1, at: 64 << 10)

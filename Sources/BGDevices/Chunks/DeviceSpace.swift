@@ -72,7 +72,7 @@ package struct DeviceSpace: Sendable {
     /// The devices, with what the device tree and the chunk tree say lies on them.
     ///
     /// Throws `.corrupt` where the two do not agree, where extents overlap or pass the end of their
-    /// device, and where a device item's sum is wrong.
+    /// device, and where a device item's sum is wrong, or the sizes of all have no sum.
     package init(
         _ items: [DeviceItem],
         extents: [DeviceExtent] = [],
@@ -93,6 +93,19 @@ package struct DeviceSpace: Sendable {
                 "two devices have this id",
                 devid: states[index].item.devid
             )
+        }
+        var total: UInt64 = 0
+        for state in states {
+            guard let sum = total.end(adding: state.item.totalBytes) else {
+                throw FilesystemError(
+                    .corrupt,
+                    "device item",
+                    "% bytes are more than all devices can have",
+                    state.item.totalBytes,
+                    devid: state.item.devid
+                )
+            }
+            total = sum
         }
         try DeviceSpace.check(extents, against: chunks)
         for extent in extents.sorted(by: { $0.key < $1.key }) { try place(extent) }

@@ -28,6 +28,7 @@ struct BlockPool {
     }
 
     var dirtyCount: Int { dirty.count }
+    var hasFrozen: Bool { !frozen.isEmpty }
 
     func isDirty(_ block: TreeBlock) -> Bool { dirty[block.logical] === block }
 

@@ -8,6 +8,7 @@
 // Not here: writing (CommitWriter.swift), the order of commits (TreeStore.swift).
 //===-------------------------------------------------------------------------------------------===//
 
+import BGDevices
 import BGDiskFormat
 
 /// A commit that is to be written. Nothing changes it any more.
@@ -21,6 +22,16 @@ struct FrozenCommit {
     let removedChunks: [ChunkItem]
     /// Ends of groups, in order: no write goes across one.
     let groupEnds: [UInt64]
+
+    /// Tells the probe how it ended.
+    func trace(result: CInt) {
+        traceCommit(
+            generation: superBlock.generation,
+            blocks: blocks.count,
+            bytes: blocks.reduce(0) { $0 + $1.bytes.count },
+            result: result
+        )
+    }
 }
 
 extension TreeState {

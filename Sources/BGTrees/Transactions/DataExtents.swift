@@ -66,10 +66,11 @@ extension TreeState {
         precondition(reference.length.isAligned(to: superBlock.sectorSize))
     }
 
-    /// Whether an extent has any byte of a range.
+    /// Whether an extent has any byte of a range, or had in the last durable commit.
     func isRecorded(_ logical: UInt64, _ length: UInt64) throws(FilesystemError) -> Bool {
         let end = logical + length
         if delayed.containsNewData(logical: logical, end: end) { return true }
+        if pinned.holdsFrozen(logical: logical, end: end) { return true }
         var above = Key(end - 1, .metadataItem, .max)
         // Ends: the key goes down. Soon: between an extent and what it may reach lie its references
         // and at most one group's item.
@@ -87,7 +88,18 @@ extension TreeState {
                     ), own.key.objectid == key.objectid
                 else { return false }
                 above = Key(key.objectid, .metadataItem, .max)
-            default: above = Key(key.objectid, .metadataItem, .max)
+            default:
+                guard KeyType.metadataItem.rawValue < key.type.rawValue else {
+                    throw FilesystemError(
+                        .corrupt,
+                        "extent tree",
+                        "item of type %",
+                        UInt64(key.type.rawValue),
+                        root: ObjectID.extentTree,
+                        logical: key.objectid
+                    )
+                }
+                above = Key(key.objectid, .metadataItem, .max)
             }
         }
         return false

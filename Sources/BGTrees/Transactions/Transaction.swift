@@ -107,6 +107,9 @@ package final class Transaction {
     /// Bytes of blocks that the next commit will write, but for those that it needs for itself.
     package var dirtyBytes: UInt64 { UInt64(state.pool.dirtyCount) * state.nodeBytes }
 
+    /// A commit is being written: what it freed comes back when that is durable.
+    package var isCommitting: Bool { state.pool.hasFrozen }
+
     /// Upper bound of the metadata that a commit now would need for itself, bytes. Ordinary changes
     /// leave that much free.
     package var reserveBytes: UInt64 { state.reserveBytes }

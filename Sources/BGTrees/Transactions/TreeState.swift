@@ -189,6 +189,10 @@ final class TreeState: TreeSpace {
         let sharing = try sharing(of: block, in: tree)
         try prepareToFree(block.logical, nodeBytes)
         let logical = try claim(for: tree, hint: 0)
+        // The block itself looked free, or did when another was copied.
+        guard logical != block.logical, delayed[block.logical]?.isNew != true else {
+            throw failed(claimOf: block.logical, for: tree)
+        }
         let copy = adopt(
             TreeBlock(copying: block, to: logical, owner: tree.treeID, generation: generation),
             of: tree
@@ -222,19 +226,24 @@ final class TreeState: TreeSpace {
         )
         precondition(logical.isAligned(to: superBlock.sectorSize))
         guard delayed[logical] == nil, !pool.isInUse(logical) else {
-            // Only a tree that uses blocks that no extent item records makes them look free.
-            let error = FilesystemError(
-                .corrupt,
-                "tree block",
-                "in use, but not recorded",
-                root: tree.treeID,
-                logical: logical
-            )
-            fail(error)
-            throw error
+            throw failed(claimOf: logical, for: tree)
         }
         if type == .metadata { nextHint = logical + nodeBytes }
         return logical
+    }
+
+    /// A block in use was claimed: only free space that contradicts the trees makes it look free.
+    /// Nothing of this is committed, since who uses it may be written over.
+    private func failed(claimOf logical: UInt64, for tree: Tree) -> FilesystemError {
+        let error = FilesystemError(
+            .corrupt,
+            "tree block",
+            "in use, but not recorded",
+            root: tree.treeID,
+            logical: logical
+        )
+        fail(error)
+        return error
     }
 
     /// Makes a block at a claimed address dirty, and referenced by its tree.

@@ -48,12 +48,14 @@ package final class TreeStore: @unchecked Sendable {
     /// - Parameters:
     ///   - groups: every block group that the trees record.
     ///   - host: held as long as the store.
+    ///   - readOnly: nothing will be changed.
     /// - Throws: `.corrupt` and `.io` from reading; `.unsupported` where a balance was interrupted,
-    ///   whose trees share blocks in ways that are not kept up here.
+    ///   whose trees share blocks in ways that changes do not keep up here.
     package init(
         _ superBlock: SuperBlock,
         groups: [GroupRecord],
-        host: any TransactionHost
+        host: any TransactionHost,
+        readOnly: Bool = false
     ) throws(FilesystemError) {
         self.host = host
         checksumType = superBlock.checksumType
@@ -69,7 +71,7 @@ package final class TreeStore: @unchecked Sendable {
             host: host
         )
         try state.openCoreTrees()
-        try state.refuseRelocation()
+        if !readOnly { try state.refuseRelocation() }
         try state.openFilesystemTree()
     }
 
@@ -149,15 +151,21 @@ package final class TreeStore: @unchecked Sendable {
             do throws(FilesystemError) {
                 try CommitWriter(host: host, checksumType: checksumType).write(frozen)
             } catch {
+                frozen.trace(result: -error.errno)
                 treeMutex.withLock { state.fail(error) }
                 throw error
             }
+            frozen.trace(result: 0)
             committedGeneration = frozen.superBlock.generation
             host.didCommit(frozen.superBlock, removed: frozen.removedChunks)
+            // Before anybody can claim what is unpinned: it is to be recorded again.
+            treeMutex.withLock {
+                state.pool.didWriteFrozen()
+                state.pinned.didUnpin()
+            }
             for extent in frozen.pinned {
                 host.unpin(logical: extent.logical, length: extent.length)
             }
-            treeMutex.withLock { state.pool.didWriteFrozen() }
         }
     }
 

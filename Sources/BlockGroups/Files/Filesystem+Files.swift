@@ -166,6 +166,25 @@ extension Filesystem {
         let sector = sectorSize
         let length = (UInt64(contents.count) + sector - 1) / sector * sector
         let bytes = unsafe RawSpan(_unsafeBytes: contents)
+        // One write is quicker than two, where there is little to copy for it.
+        let copyBytesMax = 128 << 10
+        if contents.count % Int(sector) != 0, contents.count <= copyBytesMax {
+            var padded = bytes.bytes(0..<contents.count)
+            padded.append(zeros: Int(length) - contents.count)
+            return try writeSectors(unsafe padded.span.bytes, length, &written)
+        }
+        try writeSectors(bytes, length, &written)
+    }
+
+    /// - Parameters:
+    ///   - bytes: they may end inside the last sector.
+    ///   - length: of whole sectors.
+    private func writeSectors(
+        _ bytes: RawSpan,
+        _ length: UInt64,
+        _ written: inout [WrittenExtent]
+    ) throws(FilesystemError) {
+        let sector = sectorSize
         var done: UInt64 = 0
         // Ends: a claim has at least one sector.
         while done < length {
@@ -173,7 +192,7 @@ extension Filesystem {
             // Among those to be given back before anything else can fail.
             written.append(WrittenExtent(extent: claim, start: done, checksums: []))
             let end = done + claim.length
-            let whole = min(end, UInt64(contents.count) / sector * sector)
+            let whole = min(end, UInt64(bytes.byteCount) / sector * sector)
             var sums: [UInt8] = []
             if whole > done {
                 sums = try writeData(
@@ -182,7 +201,7 @@ extension Filesystem {
                 )
             }
             if whole < end {
-                var last = bytes.bytes(Int(whole)..<contents.count)
+                var last = bytes.bytes(Int(whole)..<bytes.byteCount)
                 last.append(zeros: Int(sector) - last.count)
                 sums += try writeData(
                     logical: claim.logical + (whole - done),

@@ -75,10 +75,10 @@ struct FormatDevices {
         )
     }
 
-    /// Refuses devices that are too small or hold something.
+    /// Refuses devices that are too small, or too large together, or hold something.
     ///
     /// - Returns: bytes of each device that the file system will have.
-    /// - Throws: `.noSpace`, `.exists`, `.io`.
+    /// - Throws: `.noSpace`, `.exists`, `.invalidArgument`, `.io`.
     func check(_ choice: FormatChoice) throws(FilesystemError) -> [UInt64] {
         var sizes: [UInt64] = []
         for (index, device) in devices.enumerated() {
@@ -88,6 +88,13 @@ struct FormatDevices {
             } catch {
                 throw error.located(deviceIndex: index)
             }
+        }
+        var total: UInt64 = 0
+        for size in sizes {
+            guard let sum = total.end(adding: size) else {
+                throw FilesystemError(.invalidArgument, "format", "devices are too large together")
+            }
+            total = sum
         }
         return sizes
     }

@@ -122,14 +122,16 @@ extension Filesystem {
         }
     }
 
-    /// Takes empty groups of other types away and commits, where that may give space back.
+    /// Takes empty groups of other types away and commits, where that may give space back; waits for
+    /// a commit that is being written.
     ///
-    /// - Returns: whether it committed.
+    /// - Returns: whether it committed, or waited.
     func commitForSpace(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
-        let removed = source.removeEmptyGroups(sparing: type, in: allocator)
+        let spared = isMixed ? .data | .metadata : type
+        let removed = source.removeEmptyGroups(sparing: spared, in: allocator)
         let store = try writableTrees()
         let isDirty = try store.read { (transaction) throws(FilesystemError) in
-            transaction.dirtyBytes > 0
+            transaction.dirtyBytes > 0 || transaction.isCommitting
         }
         guard removed > 0 || isDirty else { return false }
         try commit()

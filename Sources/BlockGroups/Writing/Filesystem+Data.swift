@@ -43,7 +43,8 @@ extension Filesystem {
         return try claimLeavingReserve(request)
     }
 
-    private var isMixed: Bool { reader.superBlock.incompat.contains(.mixedGroups) }
+    /// Whether data and metadata share their groups.
+    var isMixed: Bool { reader.superBlock.incompat.contains(.mixedGroups) }
 
     private func claimLeavingReserve(
         _ request: ClaimRequest

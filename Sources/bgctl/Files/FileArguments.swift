@@ -40,6 +40,13 @@ struct ImageFileError: Error {
     let path: FilePath
     let error: FilesystemError
 
+    /// Whether other files may go well: the format has no place for this one, or something else is
+    /// there by its name.
+    var isOfOneFile: Bool {
+        if case .system = error.code { return true }
+        return error.code == .invalidArgument
+    }
+
     func message(_ images: [String]) -> String {
         "\(shown(path.bytes)): \(reason(error, images))"
     }

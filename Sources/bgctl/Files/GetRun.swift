@@ -8,6 +8,7 @@
 import BGDiskFormat
 import BlockGroups
 import Glibc
+import HostFiles
 import Synchronization
 
 /// A folder that is being filled. When nobody fills it any more, it gets its attributes.
@@ -79,6 +80,7 @@ final class GetRun: Sendable {
     }
 
     private func runThreads(_ threads: Int, main: () throws -> Void) throws {
+        host_raise_file_limit()
         try runWithThreads(threads, "copying", counts) {
             GetWorker(self).work()
         } main: {

@@ -183,7 +183,10 @@ final class GetWorker {
                 let count = try about(item.path) { () throws(FilesystemError) in
                     try unsafe file.read(at: offset, into: piece)
                 }
-                guard count > 0 else { break }
+                guard count == length else {
+                    let short = FilesystemError(.corrupt, "file", "ends inside an extent")
+                    throw ImageFileError(path: item.path, error: short)
+                }
                 let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
                 guard unsafe target.write(at: offset, from: bytes) else {
                     throw folder.error(item.name)

@@ -10,6 +10,7 @@
 import BGDiskFormat
 import BlockGroups
 import Glibc
+import HostFiles
 import Synchronization
 
 /// Which inode of the machine's a file is.
@@ -110,6 +111,7 @@ final class PutRun: Sendable {
     }
 
     private func runThreads(_ threads: Int, main: () throws -> Void) throws {
+        host_raise_file_limit()
         try runWithThreads(threads, "copying", counts) {
             PutWorker(self).work()
         } main: {
@@ -261,8 +263,12 @@ final class PutRun: Sendable {
     func copyExtendedAttributes(_ attributes: HostAttributes, to path: FilePath) throws {
         for name in attributes.names {
             guard let value = attributes.value(of: name) else { continue }
-            try about(path) { () throws(FilesystemError) in
+            do throws(FilesystemError) {
                 try filesystem.setExtendedAttribute(name, of: path, to: value)
+            } catch {
+                let failure = ImageFileError(path: path, error: error)
+                guard failure.isOfOneFile else { throw failure }
+                counts.skip("\(failure.message([])) (attribute \(shown(name)))")
             }
         }
     }

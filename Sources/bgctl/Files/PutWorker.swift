@@ -69,6 +69,8 @@ final class PutWorker {
                 }
             } catch let error as HostError {
                 run.counts.skip(error.message)
+            } catch let error as ImageFileError where error.isOfOneFile {
+                run.counts.skip(error.message([]))
             } catch {
                 run.stop(error)
             }

@@ -199,6 +199,15 @@ final class ImageEditor {
         }
     }
 
+    /// Changes the items of one leaf.
+    func editItems(_ leaf: UInt64, _ change: (inout [Item]) -> Void) throws {
+        try editBlock(leaf) { block in
+            var items = items(block)
+            change(&items)
+            try pack(items, into: &block)
+        }
+    }
+
     /// Changes the items of the first leaf of a tree in which `change` finds what it wants (and
     /// returns true).
     func editLeaf(_ tree: UInt64, _ change: (inout [Item]) -> Bool) throws {
@@ -266,15 +275,13 @@ final class ImageEditor {
         return faults
     }
 
-    /// Whether btrfs check finds errors, in either mode.
-    func refereeComplains() -> Bool {
-        for mode in ["original", "lowmem"] {
-            do {
-                try run("btrfs", ["check", "--mode", mode] + image.paths)
-            } catch {
-                return true
-            }
+    /// Whether btrfs check finds errors.
+    func btrfsCheckComplains(_ mode: String) -> Bool {
+        do {
+            try run("btrfs", ["check", "--mode", mode] + image.paths)
+            return false
+        } catch {
+            return true
         }
-        return false
     }
 }

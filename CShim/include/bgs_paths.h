@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * bgs_paths.h - the two paths that nearly every claim and give-back takes through a
+ * group's lock, each compiled as one function together with the index, for AVX2 and
+ * as plain C (bgs_paths_locked.h).
+ */
+#ifndef BGS_PATHS_H
+#define BGS_PATHS_H
+
+#include <stdint.h>
+
+struct bgs_allocator;
+struct bgs_group;
+struct bgs_space;
+
+struct bgs_paths {
+	/* Claim from a space, its home first: 0, or -ENOSPC: its directory knows of nothing. */
+	int (*claim)(struct bgs_allocator *allocator, struct bgs_space *space, uint32_t sectors,
+		     uint32_t need, uint64_t *sector_out);
+	/* bgs_group_add() to a group that lends nothing; -EAGAIN where it does. */
+	int (*add)(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+	/* bgs_allocator_give_back(), through the lock. */
+	int (*give_back)(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors);
+};
+
+/* Those for this CPU; changes only before main() and in tests: read atomically. */
+extern const struct bgs_paths *bgs_paths_chosen __attribute__((visibility("hidden")));
+
+#endif
