@@ -222,7 +222,6 @@ struct FileCommandTests {
         try expectComplaint("is the top directory", "rm", "-r", image, "/")
         try run("put", image, file, "/file")
         try expectComplaint("Not a directory", "put", image, file, "/file/inner")
-        try run("put", image, folder.path("image/.."), "/folder")
     }
 
     @Test func whatCannotBeReadIsLeftOutAndTheRestIsPut() throws {

@@ -203,7 +203,7 @@ struct NastyTree {
     private mutating func makeHoles() throws {
         let mebibyte = 1 << 20
         try write(someBytes(5000), [UInt8]("holes".utf8), at: 3 * mebibyte)
-        try write(someBytes(70_000), [UInt8]("holes".utf8), at: 200 * mebibyte + 8192)
+        try write(someBytes(70_000), [UInt8]("holes".utf8), at: 20 * mebibyte + 8192)
         try write(someBytes(100), [UInt8]("hole behind".utf8))
         try write(someBytes(4999), [UInt8]("hole before".utf8), at: 40_960)
         for (name, size) in [("hole behind", 1_000_000), ("nothing but a hole", 10_000_001)] {

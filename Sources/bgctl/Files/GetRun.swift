@@ -17,7 +17,7 @@ final class GetFolder: Sendable {
     private let metadata: FileMetadata?
     private let counts: FileCounts
 
-    /// - Parameter metadata: nil: it was there before, and keeps what it has.
+    /// - Parameter metadata: nil: it gets files, but keeps what it has itself.
     init(_ folder: HostFolder, _ metadata: FileMetadata?, _ counts: FileCounts) {
         self.folder = folder
         self.metadata = metadata
@@ -73,7 +73,10 @@ final class GetRun: Sendable {
                 return
             }
             guard let newName else {
-                return try walk(source, GetFolder(folder, nil, counts))
+                // The folder itself is part of what is copied, as with cp.
+                counts.addFolder()
+                try copyExtendedAttributes(of: source, to: .of(folder.descriptor))
+                return try walk(source, GetFolder(folder, metadata, counts))
             }
             try walk(source, try makeFolder(newName, in: folder, source, metadata))
         }
