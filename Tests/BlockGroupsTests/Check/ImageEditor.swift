@@ -10,6 +10,9 @@ import Testing
 
 @testable import BlockGroups
 
+/// A fault that takes a new item finds no room for it in its leaf.
+struct LeafIsFull: Error {}
+
 /// One item of a leaf.
 struct Item {
     var key: Key
@@ -208,6 +211,11 @@ final class ImageEditor {
         }
     }
 
+    private func fits(_ items: [Item]) -> Bool {
+        let bytes = items.reduce(101) { $0 + 25 + $1.data.count }
+        return bytes <= Int(superBlock.nodeSize)
+    }
+
     /// Changes the items of the first leaf of a tree in which `change` finds what it wants (and
     /// returns true).
     func editLeaf(_ tree: UInt64, _ change: (inout [Item]) -> Bool) throws {
@@ -215,6 +223,7 @@ final class ImageEditor {
             let physical = try places(logical)[0]
             var items = items(device.bytes(at: physical, Int(superBlock.nodeSize)))
             guard change(&items) else { continue }
+            guard fits(items) else { throw LeafIsFull() }
             try editBlock(logical) { try pack(items, into: &$0) }
             return
         }
@@ -242,13 +251,24 @@ final class ImageEditor {
         }
     }
 
-    /// Inserts an item where it sorts, into the leaf that has a lower key.
+    /// Inserts an item where it sorts: into the last leaf that begins below it.
+    ///
+    /// - Throws: `LeafIsFull`.
     func insertItem(_ tree: UInt64, _ item: Item) throws {
-        try editLeaf(tree) { items in
-            guard let index = items.lastIndex(where: { $0.key < item.key }) else { return false }
-            items.insert(item, at: index + 1)
-            return true
+        var wanted: (logical: UInt64, items: [Item])?
+        for logical in try leaves(tree) {
+            let physical = try places(logical)[0]
+            let items = items(device.bytes(at: physical, Int(superBlock.nodeSize)))
+            if let first = items.first, first.key < item.key { wanted = (logical, items) }
         }
+        guard let (logical, items) = wanted else {
+            throw ToolFailure(description: "tree \(tree) has nothing below \(item.key)")
+        }
+        var changed = items
+        let index = items.lastIndex { $0.key < item.key } ?? 0
+        changed.insert(item, at: index + 1)
+        guard fits(changed) else { throw LeafIsFull() }
+        try editBlock(logical) { try pack(changed, into: &$0) }
     }
 
     /// The first item for which `isWanted` holds.
