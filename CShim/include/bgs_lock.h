@@ -25,19 +25,19 @@ extern "C" {
 
 enum bgs_lock_class {
 	/* Edge named by the function that takes the next lock while holding this one. */
-	BGS_MUTEX_FILE = 1,   /* one open inode: File.write()             -> commit, tree     */
-	BGS_MUTEX_COMMIT,     /* TreeStore.commit()                       -> tree, roots      */
-	BGS_MUTEX_TREE,	      /* TreeStore.change(): claims tree blocks   -> all that follow  */
-	BGS_RWLOCK_ROOTS,     /* caching a group by the committed trees   -> free space, map  */
-	BGS_MUTEX_CHUNKS,     /* the chunk hook: adds a group, maps it    -> map, groups      */
-	BGS_MUTEX_SUMS,	      /* checksums of data that no tree records yet; nothing below    */
-	BGS_RWLOCK_MAP,	      /* logical to physical; innermost of the devices                */
-	BGS_MUTEX_GROUPS,     /* bgs_allocator_add_group(), _remove_group() -> free space     */
-	BGS_MUTEX_STATE,      /* caching and chunk states: bgs_group_finish_caching() -> free space */
+	BGS_MUTEX_FILE = 1, /* one open inode: File.write()             -> commit, tree     */
+	BGS_MUTEX_COMMIT,   /* TreeStore.commit()                       -> tree, roots      */
+	BGS_MUTEX_TREE,	    /* TreeStore.change(): claims tree blocks   -> all that follow  */
+	BGS_RWLOCK_ROOTS,   /* caching a group by the committed trees   -> free space, map  */
+	BGS_MUTEX_CHUNKS,   /* the chunk hook: adds a group, maps it    -> map, groups      */
+	BGS_MUTEX_SUMS,	    /* checksums of data that no tree records yet; nothing below    */
+	BGS_RWLOCK_MAP,	    /* logical to physical; innermost of the devices                */
+	BGS_MUTEX_GROUPS,   /* bgs_allocator_add_group(), _remove_group() -> free space     */
+	BGS_MUTEX_STATE,    /* caching and chunk states: bgs_group_finish_caching() -> free space */
 	BGS_MUTEX_CLUSTER_REFILL, /* bgs_cluster_refill()                 -> free space       */
-	BGS_SPIN_MAGAZINE,    /* bgs_magazine_open()                      -> free space       */
-	BGS_SPIN_FREE_SPACE,  /* bgs_group_give_back(), recall            -> cluster          */
-	BGS_SPIN_CLUSTER,     /* innermost                                                    */
+	BGS_SPIN_MAGAZINE,	  /* bgs_magazine_open()                      -> free space       */
+	BGS_SPIN_FREE_SPACE,	  /* bgs_group_give_back(), recall            -> cluster          */
+	BGS_SPIN_CLUSTER,	  /* innermost                                                    */
 };
 
 /* Guards nothing by itself; whoever embeds it says what it guards. */
@@ -75,10 +75,10 @@ void bgs_lock_check_below(uint32_t lock_class);
 void bgs_lock_check_no_spin(void);
 
 #ifdef BGS_CHECK_LOCKS
-#define BGS_ASSERT_HELD(lock) bgs_lock_check_held((lock)->lock_class)
+#define BGS_ASSERT_HELD(lock)		   bgs_lock_check_held((lock)->lock_class)
 #define BGS_ASSERT_LOCKS_BELOW(lock_class) bgs_lock_check_below(lock_class)
 #else
-#define BGS_ASSERT_HELD(lock) ((void)(lock))
+#define BGS_ASSERT_HELD(lock)		   ((void)(lock))
 #define BGS_ASSERT_LOCKS_BELOW(lock_class) ((void)(lock_class))
 #endif
 

@@ -105,8 +105,7 @@ int bgs_pwrite(int fd, const void *buffer, size_t length, uint64_t offset)
 
 void bgs_start_writeback(int fd, uint64_t offset, uint64_t length)
 {
-	sync_file_range(fd, (off_t)offset, (off_t)length,
-			SYNC_FILE_RANGE_WRITE);
+	sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
 }
 
 int bgs_fsync(int fd)

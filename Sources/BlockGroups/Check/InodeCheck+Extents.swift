@@ -36,7 +36,8 @@ struct StoredFileExtent {
 
     /// The extent in a slot of a leaf; nil as above.
     static func read(_ leaf: TreeBlock, _ slot: Int) -> StoredFileExtent? {
-        let extent: StoredFileExtent?? = try? leaf.withItem(slot) { (data) throws(FilesystemError) in
+        let extent: StoredFileExtent?? = try? leaf.withItem(slot) {
+            (data) throws(FilesystemError) in
             StoredFileExtent(data)
         }
         return extent ?? nil

@@ -107,7 +107,9 @@ extension Checker {
         let isFull = hasFullBackrefs(leaf)
         for slot in 0..<leaf.itemCount where leaf.key(slot).type == .extentData {
             let key = leaf.key(slot)
-            guard let extent = StoredFileExtent.read(leaf, slot), extent.logical != 0 else { continue }
+            guard let extent = StoredFileExtent.read(leaf, slot), extent.logical != 0 else {
+                continue
+            }
             count(
                 isFull
                     ? ExtentReference(.sharedData, leaf.logical)
