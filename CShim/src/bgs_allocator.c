@@ -6,15 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bgs_sys.h"
+
 int bgs_allocator_create(uint32_t sector_shift, bool magazines,
 			 struct bgs_allocator **allocator_out)
 {
-	struct bgs_allocator *allocator = aligned_alloc(BGS_CACHE_LINE, sizeof(*allocator));
+	struct bgs_allocator *allocator = bgs_alloc_aligned(BGS_CACHE_LINE, sizeof(*allocator));
 	uint32_t cpus = 1, i;
 
 	if (!allocator)
 		return -ENOMEM;
-	memset(allocator, 0, sizeof(*allocator));
 	while (cpus < bgs_cpu_count())
 		cpus *= 2;
 	allocator->sector_shift = sector_shift;
