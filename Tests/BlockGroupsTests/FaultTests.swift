@@ -198,6 +198,7 @@ struct FaultTests {
             for number in 0..<1000 {
                 let devices = begin.map { MemoryDevice(over: $0) }
                 let plan = FaultPlan(devices)
+                defer { plan.stop() }
                 plan.fail(.read, number: number, .io, lasting: lasting)
                 do throws(FilesystemError) {
                     let filesystem = try openFilesystem(devices, readOnly: false)

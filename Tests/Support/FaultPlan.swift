@@ -28,7 +28,8 @@ package final class FaultPlan: @unchecked Sendable {
     private var done = 0
     private let devices: [MemoryDevice]
 
-    /// Counts what these devices transfer, and fails nothing yet.
+    /// Counts what these devices transfer, and fails nothing yet. The devices keep the plan, as it
+    /// keeps them, until `stop()`.
     package init(_ devices: [MemoryDevice]) {
         self.devices = devices
         for device in devices { watch(device) }
