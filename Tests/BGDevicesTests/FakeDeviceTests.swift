@@ -38,6 +38,7 @@ private func ones(_ count: Int, _ value: UInt8 = 1) -> [UInt8] {
     @Test func threadsWriteTheirOwnPlacesAtOnce() {
         let device = MemoryDevice(byteCount: 1 << 20)
         let recording = Recording([device])
+        defer { recording.stop() }
         DispatchQueue.concurrentPerform(iterations: 64) { index in
             device.replace(at: index * 5000, with: ones(5000, UInt8(index)))
         }
@@ -90,6 +91,7 @@ private func ones(_ count: Int, _ value: UInt8 = 1) -> [UInt8] {
         let begin = [MemoryDevice(byteCount: 8192), MemoryDevice(byteCount: 8192)]
         let devices = begin.map { MemoryDevice(over: $0) }
         let recording = Recording(devices)
+        defer { recording.stop() }
         for device in devices { try device.write(physical: 0, ones(4096)) }
         try devices[0].flush()
         var last: Set<[UInt8]> = []

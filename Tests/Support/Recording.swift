@@ -27,7 +27,8 @@ package final class Recording: @unchecked Sendable {
     private var taken: [Event] = []
     package let devices: [MemoryDevice]
 
-    /// Records what is written to these devices from now on.
+    /// Records what is written to these devices from now on. They keep it, as it keeps them, until
+    /// `stop()`.
     package init(_ devices: [MemoryDevice]) {
         self.devices = devices
         for (index, device) in devices.enumerated() {
