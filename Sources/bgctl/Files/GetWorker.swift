@@ -31,7 +31,7 @@ final class GetWorker {
             } catch let error as ImageFileError {
                 run.counts.skip(error.message(run.images))
             } catch {
-                run.stop(error)
+                run.queue.stop(error)
             }
         }
     }

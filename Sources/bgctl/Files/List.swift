@@ -23,20 +23,11 @@ struct List: ParsableCommand {
     @Flag(help: "Print JSON, always with everything.")
     var json = false
 
-    @Argument(
-        help: ArgumentHelp(
-            "Image files or block devices of one file system in any order, then what to list.",
-            valueName: "image> ... </path"
-        ),
-        completion: .file()
-    )
+    @Argument(help: imagesAnd("</path>", then: "what to list"), completion: .file())
     var words: [String] = []
 
-    func validate() throws { _ = try splitImages(words, "</path>") }
-
     func run() throws {
-        let (images, rest) = try splitImages(words, "</path>")
-        let path = try imagePath(rest[0])
+        let (images, path) = try splitImagesAndPath(words)
         let filesystem = try openFilesystem(images, readOnly: true)
         do {
             let lines = try read(path, in: filesystem)
