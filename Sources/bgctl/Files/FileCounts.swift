@@ -57,7 +57,9 @@ struct CopySummary {
         var output = Output()
         var parts = [counted(files, "file")]
         if folders > 0 { parts.append(counted(folders, "directory", "directories")) }
-        if others > 0 { parts.append(counted(others, "other", "others")) }
+        if others > 0 {
+            parts.append(counted(others, "link or special file", "links and special files"))
+        }
         output.line(
             "\(verb) \(parts.joined(separator: ", ")): \(sizeText(bytes)) in \(decimal(seconds, 2)) s, "
                 + "\(decimal(Double(bytes) / max(seconds, 1e-6) / 1e6, 0)) MB/s"

@@ -230,7 +230,7 @@ func withPath<Result>(
     }
 }
 
-/// Bytes of a path for people: what would spoil a line is a question mark.
+/// Bytes of a path for people, on one line.
 func shown(_ bytes: [UInt8]) -> String {
-    String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7f ? 0x3f : $0 }, as: UTF8.self)
+    printable(String(decoding: bytes, as: UTF8.self))
 }
