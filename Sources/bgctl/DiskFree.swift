@@ -1,9 +1,11 @@
 //===-- DiskFree.swift - bgctl df: how full the file system is, and how full it can get -----------===//
-// Tells what `btrfs filesystem usage` tells of a mount, to the byte, from the block groups and chunks of
-// an image. Two of its figures exist only while a kernel has the file system mounted, and are not told: the
-// global reserve, which the kernel sets aside anew at each mount by rules that change with its version,
-// and what statfs answers. Where data and metadata share groups the mounted file system takes the global
-// reserve off its estimate of what is free; here it is not taken off.
+// Tells what `btrfs filesystem usage` tells of a mount, to the byte (with parity, to a few: its share of what
+// is used is a fraction), from the block groups and chunks of an image.
+//
+// Two figures exist only while a kernel has the file system mounted, and are not told: the global reserve,
+// which the kernel sets aside anew at each mount by rules that change with its version, and what statfs
+// answers. Where data and metadata share groups, the mounted file system takes the global reserve off its
+// estimate of what is free; here it is not taken off.
 
 import ArgumentParser
 import BlockGroups
