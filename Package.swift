@@ -113,12 +113,11 @@ let package = Package(
         ),
         .testTarget(
             name: "BlockGroupsTests",
-            dependencies: ["BlockGroups", "BGTestSupport"],
-            exclude: ["Check/live.sh"]
+            dependencies: ["BlockGroups", "BGTestSupport"]
         ),
         .testTarget(
             name: "CInterfaceTests",
-            dependencies: ["BGCInterface", "CBlockGroups"],
+            dependencies: ["BGCInterface", "CBlockGroups", "BGTestSupport"],
             exclude: ["C"]
         ),
         .testTarget(name: "BgctlTests", dependencies: ["bgctl", "BGTestSupport"]),

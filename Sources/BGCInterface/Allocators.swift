@@ -107,7 +107,7 @@ public func bg_claim(
 ) -> CInt {
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
-    else { return refuseArgument("a pointer is NULL") }
+    else { return refuseNull() }
     let length = unsafe options.pointee.length
     var logical: UInt64 = 0
     if unsafe AllocatorHandle(opaque: allocator).claimPlain(options, logical: &logical) {
@@ -161,7 +161,7 @@ public func bg_give_back(
     _ extent: UnsafePointer<bg_extent>?
 ) -> CInt {
     guard let allocator = unsafe allocator, let extent = unsafe extent else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     return unsafe returnCode(
         AllocatorHandle(opaque: allocator).giveBack(extent.pointee.logical, extent.pointee.length)

@@ -24,10 +24,8 @@ public func bg_fs_open(
     guard flags & ~UInt32(BG_OPEN_READ_ONLY | BG_OPEN_EXTENT_TREE) == 0 else {
         return refuseArgument("unknown flags")
     }
-    var names: [String] = []
-    for index in 0..<path_count {
-        guard let path = unsafe paths[index] else { return refuseArgument("a path is NULL") }
-        unsafe names.append(String(cString: path))
+    guard let names = unsafe strings(paths, path_count) else {
+        return refuseArgument("a path is NULL")
     }
     return filesystemReturnCode { () throws(FilesystemError) in
         let opened = try Filesystem(
@@ -70,14 +68,11 @@ public func bg_fs_pread(
     _ length: Int,
     _ logical: UInt64
 ) -> CInt {
-    guard let fs = unsafe fs, unsafe buffer != nil || length == 0, length >= 0 else {
-        return refuseArgument("a pointer is NULL, or the length is absurd")
+    guard let fs = unsafe fs, let space = unsafe bytes(buffer, length) else {
+        return refuseLength()
     }
     return filesystemReturnCode { () throws(FilesystemError) in
-        try unsafe filesystem(fs).read(
-            logical: logical,
-            into: UnsafeMutableRawBufferPointer(start: buffer, count: length)
-        )
+        try unsafe filesystem(fs).read(logical: logical, into: space)
     }
 }
 
@@ -88,14 +83,11 @@ public func bg_fs_pwrite(
     _ length: Int,
     _ logical: UInt64
 ) -> CInt {
-    guard let fs = unsafe fs, unsafe buffer != nil || length == 0, length >= 0 else {
-        return refuseArgument("a pointer is NULL, or the length is absurd")
+    guard let fs = unsafe fs, let contents = unsafe bytes(buffer, length) else {
+        return refuseLength()
     }
     return filesystemReturnCode { () throws(FilesystemError) in
-        try unsafe filesystem(fs).write(
-            logical: logical,
-            from: UnsafeRawBufferPointer(start: buffer, count: length)
-        )
+        try unsafe filesystem(fs).write(logical: logical, from: contents)
     }
 }
 
@@ -113,7 +105,7 @@ public func bg_fs_statistics(
     _ statistics_out: UnsafeMutablePointer<bg_fs_statistics>?
 ) -> CInt {
     guard let fs = unsafe fs, let out = unsafe statistics_out else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     let now = unsafe filesystem(fs).statistics
     unsafe out.pointee = bg_fs_statistics(

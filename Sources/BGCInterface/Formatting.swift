@@ -13,10 +13,8 @@ public func bg_fs_format(
     guard let paths = unsafe paths, path_count > 0 else {
         return refuseArgument("a pointer is NULL, or there is no path")
     }
-    var names: [String] = []
-    for index in 0..<path_count {
-        guard let path = unsafe paths[index] else { return refuseArgument("a path is NULL") }
-        unsafe names.append(String(cString: path))
+    guard let names = unsafe strings(paths, path_count) else {
+        return refuseArgument("a path is NULL")
     }
     var wishes = FormatOptions()
     if let options = unsafe options {

@@ -45,7 +45,7 @@ public func bg_group_claim(
     _ extent_out: UnsafeMutablePointer<bg_extent>?
 ) -> CInt {
     guard let group = unsafe group, let options = unsafe options, let out = unsafe extent_out else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     guard let request = unsafe ClaimRequest(options) else {
         return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
@@ -70,7 +70,7 @@ public func bg_group_stat(
     _ stat_out: UnsafeMutablePointer<bg_group_stat>?
 ) -> CInt {
     guard let group = unsafe group, let out = unsafe stat_out else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     let statistics = unsafe GroupReference(opaque: group).statistics
     unsafe out.pointee = bg_group_stat(
@@ -94,7 +94,7 @@ public func bg_group_for_each_free(
     _ context: UnsafeMutableRawPointer?
 ) -> CInt {
     guard let group = unsafe group, let visit = unsafe visit else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     let reference = unsafe GroupReference(opaque: group)
     let cached = returnCode(reference.allocator.cacheFreeSpace(of: reference))
@@ -116,7 +116,7 @@ public func bg_for_each_group(
     _ context: UnsafeMutableRawPointer?
 ) -> CInt {
     guard let allocator = unsafe allocator, let visit = unsafe visit else {
-        return refuseArgument("a pointer is NULL")
+        return refuseNull()
     }
     let owner = unsafe AllocatorHandle(opaque: allocator).allocator
     var logical: UInt64 = 0

@@ -13,6 +13,33 @@ func refuseArgument(_ what: StaticString) -> CInt {
     return AllocationError(.invalidArgument).returnCode
 }
 
+/// The commonest of them.
+func refuseNull() -> CInt { refuseArgument("a pointer is NULL") }
+
+func refuseLength() -> CInt { refuseArgument("a pointer is NULL, or the length is absurd") }
+
+/// A caller's buffer; nil: it is NULL but not empty, or the length is absurd.
+func bytes(_ start: UnsafeRawPointer?, _ length: Int) -> UnsafeRawBufferPointer? {
+    guard unsafe start != nil || length == 0, length >= 0 else { return nil }
+    return unsafe UnsafeRawBufferPointer(start: start, count: length)
+}
+
+/// The same for one that is to be filled.
+func bytes(_ start: UnsafeMutableRawPointer?, _ length: Int) -> UnsafeMutableRawBufferPointer? {
+    guard unsafe start != nil || length == 0, length >= 0 else { return nil }
+    return unsafe UnsafeMutableRawBufferPointer(start: start, count: length)
+}
+
+/// A caller's paths of devices; nil: one is NULL.
+func strings(_ paths: UnsafePointer<UnsafePointer<CChar>?>, _ count: Int) -> [String]? {
+    var strings: [String] = []
+    for index in 0..<count {
+        guard let path = unsafe paths[index] else { return nil }
+        unsafe strings.append(String(cString: path))
+    }
+    return strings
+}
+
 /// Passes 0 or a negative errno on, with its words kept.
 @inline(__always)
 func returnCode(_ result: CInt) -> CInt {

@@ -1,6 +1,6 @@
 //===-- Bgctl.swift - the command line: where it starts and how it fails --------------------------===//
 // Every way out passes here. Bad input of any kind, the parser's included, is one line on standard
-// error and exit status 1; help and --version go to standard output with status 0.
+// error and exit status 1 (2 of check, where 1 stands for faults that it found); help and --version go to standard output with status 0.
 //
 // Not here: what the commands do. Each has a file of its own.
 
@@ -43,7 +43,7 @@ enum Main {
         } catch let failure as Failure {
             fail(failure.message)
         } catch is BrokenPipe {
-            quit(1)
+            quit(failureStatus)
         } catch {
             leave(reporting: error)
         }
@@ -58,12 +58,16 @@ enum Main {
             quit(0)
         }
         let text = Bgctl.message(for: error)
-        guard !text.isEmpty else { quit(1) }
+        guard !text.isEmpty else { quit(failureStatus) }
         fail(text.split(whereSeparator: \.isNewline).joined(separator: " "))
     }
 
     private static func fail(_ message: String) -> Never {
         say("bgctl: " + message)
-        quit(1)
+        quit(failureStatus)
+    }
+
+    private static var failureStatus: CInt {
+        CommandLine.arguments.dropFirst().first == Check.configuration.commandName ? 2 : 1
     }
 }

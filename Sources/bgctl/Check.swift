@@ -1,6 +1,6 @@
 //===-- Check.swift - bgctl check: is everything in order -----------------------------------------===//
-// One line for each fault. Exit status 0: none; 1: some; 2: the file system could not be opened, or
-// the check not be finished.
+// One line for each fault. Exit status 0: none; 1: some; 2: the file system could not be opened, the
+// check not be finished, or the command line not be understood.
 
 import ArgumentParser
 import BGDiskFormat
@@ -8,13 +8,14 @@ import BlockGroups
 
 struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
+        commandName: "check",
         abstract: "Checks every tree, reference, checksum and free-space item.",
         discussion: """
             Prints one line for each fault and changes nothing. Lines that begin with "note:" tell \
             of what is not wrong, such as an older copy of the super block; they do not count.
 
             Exit status: 0 when there is no fault, 1 when there are some, 2 when the file system \
-            cannot be opened at all.
+            could not be opened or not be checked to the end.
             """
     )
 

@@ -31,9 +31,7 @@ private struct Facts {
     let paths: [String]
     let missingDevids: [UInt64]
     let features: [String]
-    let totals: [Totals]
-    /// Bytes on devices that the groups of `totals` of the same index take.
-    let rawBytes: [UInt64]
+    let usage: Usage
     let warnings: [String]
     let label: String
 
@@ -43,14 +41,7 @@ private struct Facts {
         paths = image.paths
         missingDevids = image.reader.volume.missingDevids
         features = featureWords(image.superBlock)
-        totals = Totals.byType(of: image.reader.blockGroups)
-        var raw = [UInt64](repeating: 0, count: totals.count)
-        for chunk in image.reader.volume.chunkMap.chunks {
-            let flags = BlockGroupFlags(rawValue: chunk.item.flags.rawValue)
-            guard let index = totals.firstIndex(where: { $0.flags == flags }) else { continue }
-            raw[index] += chunk.item.stripeBytes * UInt64(chunk.item.stripes.count)
-        }
-        rawBytes = raw
+        usage = Usage(image)
         warnings = image.reader.warnings.map { describe($0, paths: image.paths) }
         label = String(decoding: image.superBlock.label, as: UTF8.self)
     }
@@ -59,9 +50,7 @@ private struct Facts {
         var output = Output()
         let style = Style(isOn: Terminal.hasColour)
         func fact(_ name: String, _ text: String) {
-            output.line(
-                style.bold(name) + String(repeating: " ", count: max(1, 14 - name.count)) + text
-            )
+            output.fact(name, text, columns: 14, style)
         }
         fact("label", label.isEmpty ? "none" : printable(label))
         fact("fsid", superBlock.fsid.text)
@@ -78,54 +67,14 @@ private struct Facts {
         )
         fact("features", wrapped(features, indent: 14, width: max(60, Terminal.width)))
         output.line()
-        writeDevices(to: &output, style)
+        usage.writeDevices(to: &output, style)
         output.line()
-        writeSpace(to: &output, style)
+        usage.writeSpaces(to: &output, style)
         if !warnings.isEmpty {
             output.line()
             for warning in warnings { output.line(style.paint("warning: ", "33;1") + warning) }
         }
         try output.flush()
-    }
-
-    private func writeDevices(to output: inout Output, _ style: Style) {
-        var table = Table([
-            ("device", .right), ("size", .right), ("allocated", .right), ("unallocated", .right),
-            ("path", .left),
-        ])
-        for device in devices.sorted(by: { $0.devid < $1.devid }) {
-            let item = device.superBlock.device
-            table.add([
-                String(item.devid), sizeText(item.totalBytes), sizeText(item.bytesUsed),
-                sizeText(item.totalBytes - min(item.bytesUsed, item.totalBytes)),
-                paths[device.index],
-            ])
-        }
-        for devid in missingDevids.sorted() {
-            table.add([String(devid), "-", "-", "-", "missing"])
-        }
-        table.write(to: &output, style: style)
-    }
-
-    private func writeSpace(to output: inout Output, _ style: Style) {
-        var table = Table([
-            ("space", .left), ("groups", .right), ("size", .right), ("used", .right),
-            ("left", .right), ("on devices", .right), ("fill", .left), ("", .right),
-        ])
-        for (index, total) in totals.enumerated() {
-            table.add([
-                total.words, String(total.groups), sizeText(total.length), sizeText(total.used),
-                sizeText(left(in: total)), sizeText(rawBytes[index]),
-                bar(total.used, of: total.length, cells: 12),
-                percentText(total.used, of: total.length),
-            ])
-        }
-        table.write(to: &output, style: style)
-    }
-
-    /// Neither used nor kept for copies of the super block.
-    private func left(in total: Totals) -> UInt64 {
-        total.length - min(total.length, total.used + total.superBytes)
     }
 
     func writeJSON() throws {
@@ -152,7 +101,7 @@ private struct Facts {
                 for devid in missingDevids.sorted() { json.value(devid) }
             }
             json.list("space") { json in
-                for index in totals.indices { write(totals[index], rawBytes[index], to: &json) }
+                for space in usage.spaces { write(space, to: &json) }
             }
             json.list("warnings") { json in
                 for warning in warnings { json.value(warning) }
@@ -172,14 +121,14 @@ private struct Facts {
         }
     }
 
-    private func write(_ total: Totals, _ raw: UInt64, to json: inout JSONWriter) {
+    private func write(_ space: Space, to json: inout JSONWriter) {
         json.object { json in
-            json.field("flags", total.words)
-            json.field("groups", total.groups)
-            json.field("size", total.length)
-            json.field("used", total.used)
-            json.field("left", left(in: total))
-            json.field("on_devices", raw)
+            json.field("flags", space.totals.words)
+            json.field("groups", space.totals.groups)
+            json.field("size", space.totals.length)
+            json.field("used", space.totals.used)
+            json.field("left", space.left)
+            json.field("on_devices", space.rawBytes)
         }
     }
 }
@@ -224,14 +173,4 @@ private func wrapped(_ words: [String], indent: Int, width: Int) -> String {
         column += piece.count
     }
     return text
-}
-
-/// Text from an image without what a terminal would obey.
-func printable(_ text: String) -> String {
-    var clean = ""
-    for scalar in text.unicodeScalars {
-        let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
-        clean.unicodeScalars.append(isControl ? "\u{fffd}" : scalar)
-    }
-    return clean
 }

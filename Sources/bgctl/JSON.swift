@@ -94,7 +94,7 @@ struct JSONWriter: ~Copyable {
             case "\\": quoted += "\\\\"
             case "\n": quoted += "\\n"
             case "\t": quoted += "\\t"
-            case "\0"..<" ", "\u{7f}":
+            case "\0"..<" ", "\u{7f}"..."\u{9f}":
                 let hex = String(scalar.value, radix: 16)
                 quoted += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
             default: quoted.unicodeScalars.append(scalar)

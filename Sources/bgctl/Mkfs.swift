@@ -10,6 +10,7 @@ struct Mkfs: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "mkfs",
         abstract: "Makes a btrfs file system on image files or block devices.",
+        usage: "bgctl mkfs [<options>] <image> ...",
         discussion: """
             A device that is mounted or in use is refused, and so is one that holds a file system, \
             a partition table or the like, unless --force is given.

@@ -26,6 +26,12 @@ struct Output: ~Copyable {
         write("\n")
     }
 
+    /// A name and what there is to say of it, which begins in column `columns`.
+    mutating func fact(_ name: String, _ text: String, columns: Int, _ style: Style) {
+        let blanks = String(repeating: " ", count: max(1, columns - name.count))
+        line(style.bold(name) + blanks + text)
+    }
+
     /// Writes what is left.
     ///
     /// Throws `BrokenPipe`, or `Failure` for any other error since the beginning.

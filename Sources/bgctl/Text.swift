@@ -72,6 +72,16 @@ func bar(_ part: UInt64, of whole: UInt64, cells: Int) -> String {
     return full + String(repeating: "·", count: cells - (eighths + 7) / 8)
 }
 
+/// Text from an image without what a terminal would obey.
+func printable(_ text: String) -> String {
+    var clean = ""
+    for scalar in text.unicodeScalars {
+        let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
+        clean.unicodeScalars.append(isControl ? "\u{fffd}" : scalar)
+    }
+    return clean
+}
+
 /// Text in columns as wide as their widest cell.
 struct Table {
     enum Alignment { case left, right }

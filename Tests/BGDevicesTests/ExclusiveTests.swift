@@ -17,21 +17,15 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
 }
 
 @Suite struct ExclusiveTests {
-    let folder: URL
+    let folder: TemporaryFolder
     let path: String
 
     init() throws {
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "bg-\(UUID().uuidString)"
-        )
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        path = folder.appendingPathComponent("a file \\ of blanks").path
+        folder = try TemporaryFolder()
+        path = folder.path("a file \\ of blanks")
     }
 
-    private func clean() { try? FileManager.default.removeItem(at: folder) }
-
     @Test func aFileIsWrittenByOneAtATime() throws {
-        defer { clean() }
         var first: FileDevice? = try create(path, 1 << 20)
         let error = failure { _ = try open(path) }
         #expect(error?.code == .busy)
@@ -44,7 +38,6 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
     }
 
     @Test func aNewFileIsAHoleOfTheSizeAskedFor() throws {
-        defer { clean() }
         let device = try create(path, 1 << 40)
         #expect(device.byteCount == 1 << 40)
         let values = try URL(fileURLWithPath: path).resourceValues(forKeys: [
@@ -55,19 +48,17 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
         #expect(failure { _ = try create(path, 4096) }?.code == .exists)
         try device.resize(to: 1 << 41)
         #expect(device.byteCount == 1 << 41)
-        let other = try create(folder.appendingPathComponent("other").path, 4096)
+        let other = try create(folder.path("other"), 4096)
         #expect(!device.isSame(as: other))
     }
 
     @Test func aFolderIsNoDevice() throws {
-        defer { clean() }
-        #expect(failure { _ = try open(folder.path) }?.code == .invalidArgument)
+        #expect(failure { _ = try open(folder.url.path) }?.code == .invalidArgument)
         #expect(failure { _ = try open(path) }?.code == .notFound)
     }
 
     @Test(.enabled(if: Machine.canMount, "no right to mount, or no btrfs-progs"))
     func whatALoopDeviceOrAMountUsesIsBusy() throws {
-        defer { clean() }
         do { _ = try create(path, 256 << 20) }
         try run("mkfs.btrfs", ["-q", "-f", path])
         let loop = try run("losetup", ["-f", "--show", path]).trimmingCharacters(
@@ -81,7 +72,7 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
             #expect(device.byteCount == 256 << 20)
             #expect(failure { _ = try open(loop) }?.code == .busy)
         }
-        let point = folder.appendingPathComponent("mount").path
+        let point = folder.path("mount")
         try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
         try run("mount", ["-t", "btrfs", loop, point])
         let mounted = failure { _ = try open(loop) }

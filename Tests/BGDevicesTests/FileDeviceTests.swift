@@ -8,15 +8,12 @@ import Foundation
 import Testing
 
 @Suite struct FileDeviceTests {
-    let folder: URL
+    let folder: TemporaryFolder
     let path: String
 
     init() throws {
-        folder = FileManager.default.temporaryDirectory.appendingPathComponent(
-            "bg-\(UUID().uuidString)"
-        )
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        path = folder.appendingPathComponent("file").path
+        folder = try TemporaryFolder()
+        path = folder.path("file")
         #expect(FileManager.default.createFile(atPath: path, contents: nil))
         try #require(FileHandle(forUpdatingAtPath: path)).truncate(atOffset: 200_000)
     }
@@ -37,7 +34,6 @@ import Testing
     }
 
     @Test func whatIsWrittenIsReadAcrossPages() throws {
-        defer { try? FileManager.default.removeItem(at: folder) }
         for device in try devices().reversed() {
             #expect(device.byteCount == 200_000)
             let bytes = (0..<70_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
@@ -51,7 +47,6 @@ import Testing
     }
 
     @Test func transfersPastTheEndFailWhole() throws {
-        defer { try? FileManager.default.removeItem(at: folder) }
         for device in try devices() {
             for at: UInt64 in [199_999, 200_000, UInt64.max - 1, UInt64.max] {
                 #expect(failure { _ = try read(device, at, 2) }?.code == .io)
@@ -62,7 +57,6 @@ import Testing
     }
 
     @Test func aFileThatShrankMeanwhileIsAnError() throws {
-        defer { try? FileManager.default.removeItem(at: folder) }
         let device = try path.withCString { try FileDevice(path: $0, writable: false) }
         try #require(FileHandle(forUpdatingAtPath: path)).truncate(atOffset: 1000)
         let error = failure { _ = try read(device, 0, 4096) }
@@ -70,13 +64,11 @@ import Testing
     }
 
     @Test func aReadOnlyFileIsNotWritten() throws {
-        defer { try? FileManager.default.removeItem(at: folder) }
         let device = try path.withCString { try FileDevice(path: $0, writable: false) }
         #expect(failure { try write(device, 0, [1]) }?.code == .system(9))
     }
 
     @Test func theFakeDeviceFailsAndFalsifiesWhereTold() throws {
-        defer { try? FileManager.default.removeItem(at: folder) }
         let device = MemoryDevice(byteCount: 1 << 20)
         var calls = 0
         device.onRead = { _, bytes throws(FilesystemError) in

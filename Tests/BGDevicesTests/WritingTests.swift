@@ -12,62 +12,26 @@ import Testing
 private let fsid = FilesystemUUID(high: 1, low: 2)
 private let chunkLogical: UInt64 = 16 << 20
 private let stripeBytes: UInt64 = 4 << 20
+private let madeToFail = FilesystemError(.io, "device", "made to fail")
 
-/// Calls of all devices of a volume, in order.
-private final class Calls: @unchecked Sendable {
+/// A volume on devices in memory, with one data chunk.
+private final class Fixture {
     enum Call: Equatable {
         case write(device: Int, physical: UInt64)
         case flush(device: Int)
     }
-    var all: [Call] = []
-}
 
-/// Notes writes and flushes, and can fail them.
-private final class NotingDevice: BlockDevice, @unchecked Sendable {
-    let index: Int
-    let calls: Calls
-    let memory: MemoryDevice
-    var failsWrites = false
-    var failsFlushes = false
-
-    init(_ index: Int, _ calls: Calls, byteCount: UInt64) {
-        self.index = index
-        self.calls = calls
-        memory = MemoryDevice(byteCount: byteCount)
-    }
-
-    var byteCount: UInt64 { memory.byteCount }
-
-    func read(physical: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws(FilesystemError)
-    {
-        try memory.read(physical: physical, into: buffer)
-    }
-
-    func write(physical: UInt64, from buffer: UnsafeRawBufferPointer) throws(FilesystemError) {
-        if failsWrites { throw FilesystemError(.io, "device", "made to fail") }
-        calls.all.append(.write(device: index, physical: physical))
-        try memory.write(physical: physical, from: buffer)
-    }
-
-    func flush() throws(FilesystemError) {
-        if failsFlushes { throw FilesystemError(.io, "device", "made to fail") }
-        calls.all.append(.flush(device: index))
-    }
-}
-
-/// A volume on devices in memory, with one data chunk.
-private struct Fixture {
-    let calls = Calls()
-    let devices: [NotingDevice]
+    let devices: [MemoryDevice]
+    private let recording: Recording
     let items: [DeviceItem]
     let superBlock: SuperBlock
     let volume: Volume
     let chunk: ChunkItem
 
     init(_ profile: Profile, stripes: Int, bytes: UInt64 = 80 << 20) throws {
-        let calls = self.calls
         let deviceCount = profile == .dup ? 1 : stripes
-        devices = (0..<deviceCount).map { NotingDevice($0, calls, byteCount: bytes) }
+        devices = (0..<deviceCount).map { _ in MemoryDevice(byteCount: bytes) }
+        recording = Recording(devices)
         items = (1...deviceCount).map {
             DeviceItem(
                 devid: UInt64($0),
@@ -121,6 +85,19 @@ private struct Fixture {
         superBlock = made
         volume = Volume(formatting: made, devices: devices, items: items)
         try volume.addChunk(chunk)
+    }
+
+    deinit { recording.stop() }
+
+    /// What all devices were asked for, in order, but reads.
+    var calls: [Call] {
+        recording.events.compactMap { event in
+            switch event {
+            case .write(let device, let physical, _): .write(device: device, physical: physical)
+            case .flush(let device): .flush(device: device)
+            case .mark: nil
+            }
+        }
     }
 
     func write(_ logical: UInt64, _ bytes: [UInt8]) throws(FilesystemError) {
@@ -219,7 +196,7 @@ private let profiles: [(Profile, Int)] = [
         try fixture.volume.addChunk(degraded)
         let missing = failure { try fixture.write(1 << 41, bytes) }
         #expect(missing?.code == .missingDevice && missing?.devid == 9)
-        #expect(fixture.calls.all.isEmpty)
+        #expect(fixture.calls.isEmpty)
     }
 
     @Test func aChunkThatWasRemovedIsNotMapped() throws {
@@ -234,7 +211,7 @@ private let profiles: [(Profile, Int)] = [
 
     @Test func aFailedCopyFailsTheWriteAndIsCounted() throws {
         let fixture = try Fixture(.raid1, stripes: 2)
-        fixture.devices[1].failsWrites = true
+        fixture.devices[1].onWrite = { (_, _) throws(FilesystemError) in throw madeToFail }
         let error = failure { try fixture.write(chunkLogical + 4096, [1, 2, 3]) }
         #expect(error?.code == .io && error?.devid == 2 && error?.logical == chunkLogical + 4096)
         let counts = fixture.volume.statistics.writeErrors
@@ -246,20 +223,20 @@ private let profiles: [(Profile, Int)] = [
     @Test func onlyDevicesThatWereWrittenAreFlushed() throws {
         let fixture = try Fixture(.raid0, stripes: 3)
         try fixture.volume.flush()
-        #expect(fixture.calls.all.isEmpty)
+        #expect(fixture.calls.isEmpty)
         try fixture.write(chunkLogical + 65536, [1])
         try fixture.volume.flush()
         try fixture.volume.flush()
         let stripe = fixture.chunk.stripes[1].physical
-        #expect(fixture.calls.all == [.write(device: 1, physical: stripe), .flush(device: 1)])
+        #expect(fixture.calls == [.write(device: 1, physical: stripe), .flush(device: 1)])
     }
 
     @Test func aFlushThatFailedOnceNeverSucceedsAgain() throws {
         let fixture = try Fixture(.single, stripes: 1)
         try fixture.write(chunkLogical, [1])
-        fixture.devices[0].failsFlushes = true
+        fixture.devices[0].onFlush = { () throws(FilesystemError) in throw madeToFail }
         #expect(failure { try fixture.volume.flush() }?.code == .io)
-        fixture.devices[0].failsFlushes = false
+        fixture.devices[0].onFlush = nil
         try fixture.write(chunkLogical, [1])
         #expect(failure { try fixture.volume.flush() }?.code == .io)
         #expect(fixture.volume.devices[0].writeErrors == 2)
@@ -268,14 +245,14 @@ private let profiles: [(Profile, Int)] = [
     @Test func superBlocksComeAfterWhatTheyReferToPrimariesFirst() throws {
         let fixture = try Fixture(.raid1, stripes: 2)
         try fixture.write(chunkLogical, [1])
-        fixture.calls.all = []
+        let before = fixture.calls.count
         try fixture.volume.writeSuperBlocks(fixture.superBlock, devices: fixture.items.reversed())
-        func copies(_ physical: UInt64) -> [Calls.Call] {
+        func copies(_ physical: UInt64) -> [Fixture.Call] {
             (0...1).map { .write(device: $0, physical: physical) }
         }
-        let flushes: [Calls.Call] = [.flush(device: 0), .flush(device: 1)]
+        let flushes: [Fixture.Call] = [.flush(device: 0), .flush(device: 1)]
         let primaries = flushes + copies(64 << 10) + flushes
-        #expect(fixture.calls.all == primaries + copies(64 << 20) + flushes)
+        #expect(Array(fixture.calls[before...]) == primaries + copies(64 << 20) + flushes)
         for (index, device) in fixture.devices.enumerated() {
             for copy in 0...1 {
                 let physical = SuperBlock.physical(ofCopy: copy)
@@ -296,7 +273,7 @@ private let profiles: [(Profile, Int)] = [
             var item = fixture.items[0]
             item.totalBytes = total
             try fixture.volume.writeSuperBlocks(fixture.superBlock, devices: [item])
-            let writes = fixture.calls.all.filter { $0 != .flush(device: 0) }
+            let writes = fixture.calls.filter { $0 != .flush(device: 0) }
             #expect(writes.count == copies)
         }
     }
@@ -307,6 +284,6 @@ private let profiles: [(Profile, Int)] = [
             try fixture.volume.writeSuperBlocks(fixture.superBlock, devices: [fixture.items[0]])
         }
         #expect(error?.code == .invalidArgument && error?.devid == 2)
-        #expect(fixture.calls.all.isEmpty)
+        #expect(fixture.calls.isEmpty)
     }
 }

@@ -9,7 +9,7 @@ import Testing
 @testable import BGTrees
 
 /// Blocks of a `Disk` for reading.
-final class DiskSource: TreeBlockSource {
+final class DiskSource: OneCopySource {
     let disk: Disk
     let geometry: TreeGeometry
 
@@ -18,20 +18,7 @@ final class DiskSource: TreeBlockSource {
         geometry = TreeGeometry(try disk.parsedSuperBlock())
     }
 
-    func mirrorCount(logical: UInt64) throws(FilesystemError) -> Int { 1 }
-
-    func readBlock(
-        logical: UInt64,
-        mirror: Int,
-        into bytes: inout [UInt8]
-    ) throws(FilesystemError) {
-        guard let block = disk.blocks[logical] else {
-            throw FilesystemError(.io, "disk", "nothing there", logical: logical)
-        }
-        bytes = block
-    }
-
-    func noteCorrectedBlock(logical: UInt64, badMirrors: Int) {}
+    func block(_ logical: UInt64) -> [UInt8]? { disk.blocks[logical] }
 }
 
 /// An extent with all of its references, inline and keyed.

@@ -47,7 +47,7 @@ struct Disk {
     }
 }
 
-final class MemoryHost: TransactionHost, @unchecked Sendable {
+final class MemoryHost: TransactionHost, OneCopySource, @unchecked Sendable {
     enum Sector: UInt8 { case free, claimed, owned }
 
     struct Group {
@@ -358,6 +358,15 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
 
     var geometry: TreeGeometry { lock.withLock { TreeGeometry(superBlock) } }
 
+    func block(_ logical: UInt64) -> [UInt8]? { lock.withLock { disk.block(logical) } }
+}
+
+/// Blocks that are there once and cannot go bad.
+protocol OneCopySource: TreeBlockSource {
+    func block(_ logical: UInt64) -> [UInt8]?
+}
+
+extension OneCopySource {
     func mirrorCount(logical: UInt64) throws(FilesystemError) -> Int { 1 }
 
     func readBlock(
@@ -365,11 +374,10 @@ final class MemoryHost: TransactionHost, @unchecked Sendable {
         mirror: Int,
         into bytes: inout [UInt8]
     ) throws(FilesystemError) {
-        let found = lock.withLock { disk.block(logical) }
-        guard let found else {
+        guard let block = block(logical) else {
             throw FilesystemError(.io, "memory", "nothing there", logical: logical)
         }
-        bytes = found
+        bytes = block
     }
 
     func noteCorrectedBlock(logical: UInt64, badMirrors: Int) {}

@@ -93,29 +93,14 @@ struct CommandTests {
 
     // MARK: Bad input
 
-    /// Status 1, nothing on standard output, one line on standard error that says `word`.
-    private func expectComplaint(
-        _ outcome: Outcome,
-        _ word: String,
-        sourceLocation: SourceLocation = #_sourceLocation
-    ) {
-        #expect(outcome.status == 1, sourceLocation: sourceLocation)
-        #expect(outcome.output.isEmpty, sourceLocation: sourceLocation)
-        let lines = outcome.complaint.split(separator: "\n", omittingEmptySubsequences: false)
-        #expect(
-            lines.count == 2 && lines[1].isEmpty,
-            "\(outcome.complaint)",
-            sourceLocation: sourceLocation
-        )
-        #expect(
-            outcome.complaint.hasPrefix("bgctl: ") && outcome.complaint.contains(word),
-            "\(outcome.complaint)",
-            sourceLocation: sourceLocation
-        )
-    }
-
-    @Test(arguments: ["info", "groups", "free-space", "map", "claim"])
-    func badInputEndsWithStatusOneAndOneLine(command: String) throws {
+    /// Commands that take images and no more, and the status that they fail with.
+    @Test(
+        arguments: [
+            ("info", 1), ("groups", 1), ("free-space", 1), ("map", 1), ("claim", 1), ("df", 1),
+            ("check", 2),
+        ] as [(String, Int32)]
+    )
+    func badInputEndsWithOneLine(command: String, status: Int32) throws {
         let image = try TestImage()
         let folder = try Folder()
         let text = folder.path("text")
@@ -123,21 +108,25 @@ struct CommandTests {
         let empty = folder.path("empty")
         try Data().write(to: URL(fileURLWithPath: empty))
         let missing = folder.path("missing")
+        func expect(_ word: String, _ words: String...) throws {
+            let outcome = try Program.execute(#require(Program.path), [command] + words)
+            expectComplaint(outcome, word, status: status)
+        }
 
-        expectComplaint(try Program.run(command), "<image>")
-        expectComplaint(try Program.run(command, missing), missing + ": ")
-        expectComplaint(try Program.run(command, missing), "No such file")
-        expectComplaint(try Program.run(command, text), "no btrfs")
-        expectComplaint(try Program.run(command, empty), "no btrfs")
-        expectComplaint(try Program.run(command, "/"), "neither a file nor a block device")
-        expectComplaint(try Program.run(command, image.path, text, image.path), "same device")
-        expectComplaint(try Program.run(command, "--bogus", image.path), "--bogus")
+        try expect("<image>")
+        try expect(missing + ": ", missing)
+        try expect("No such file", missing)
+        try expect("no btrfs", text)
+        try expect("no btrfs", empty)
+        try expect("neither a file nor a block device", "/")
+        try expect("same device", image.path, text, image.path)
+        try expect("--bogus", "--bogus", image.path)
 
         let file = try #require(FileHandle(forUpdatingAtPath: image.path))
         try file.truncate(atOffset: 100 << 20)
         try file.close()
-        expectComplaint(try Program.run(command, image.path), image.path + ": ")
-        expectComplaint(try Program.run(command, image.path), "104857600 bytes")
+        try expect(image.path + ": ", image.path)
+        try expect("104857600 bytes", image.path)
     }
 
     @Test func badOptionsEndWithStatusOneAndOneLine() throws {
@@ -195,10 +184,15 @@ struct CommandTests {
     }
 
     @Test func helpAndVersionSucceed() throws {
-        for command in ["info", "groups", "free-space", "map", "claim"] {
+        for command in [
+            "info", "groups", "free-space", "map", "claim", "df", "check", "ls", "get", "put", "rm",
+            "mkfs",
+        ] {
             let outcome = try Program.run(command, "--help")
             #expect(outcome.status == 0)
-            #expect(outcome.output.contains("USAGE: bgctl \(command)"))
+            #expect(outcome.output.hasPrefix("OVERVIEW: "))
+            #expect(outcome.output.contains("USAGE: bgctl \(command) "))
+            #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 100 })
             #expect(outcome.complaint.isEmpty)
         }
         #expect(try Program.run("--version").status == 0)

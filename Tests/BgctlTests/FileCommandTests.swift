@@ -101,6 +101,18 @@ struct FileCommandTests {
             .reduce(0) { $0 + ($1["used"] as? Int ?? 0) }
     }
 
+    /// Has the kernel mount the image, to look at it, while `body` runs.
+    private func mounted(_ body: (_ point: String) throws -> Void) throws {
+        let point = folder.path("point")
+        try FileManager.default.createDirectory(
+            atPath: point,
+            withIntermediateDirectories: true
+        )
+        try BGTestSupport.run("mount", ["-o", "loop,ro", image, point])
+        defer { _ = try? BGTestSupport.run("umount", [point]) }
+        try body(point)
+    }
+
     private func write(_ count: Int, _ name: String) throws -> String {
         let path = folder.path(name)
         try Data((0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) })
@@ -140,29 +152,17 @@ struct FileCommandTests {
         let original = try picture(source)
         try format("1G", "--checksum", "xxhash")
         try run("put", image, source, "/tree")
-        let point = folder.path("point")
-        try FileManager.default.createDirectory(
-            atPath: point,
-            withIntermediateDirectories: true
-        )
-        try BGTestSupport.run("mount", ["-o", "loop,ro", image, point])
-        defer { _ = try? BGTestSupport.run("umount", [point]) }
-        try expectSame(point + "/tree", original)
+        try mounted { point in try expectSame(point + "/tree", original) }
     }
 
     @Test(.enabled(if: Machine.canMount, "needs root and loop mounts of btrfs"))
     func aMountedImageIsRefused() throws {
         try format()
         let source = try write(10, "source")
-        let point = folder.path("point")
-        try FileManager.default.createDirectory(
-            atPath: point,
-            withIntermediateDirectories: true
-        )
-        try BGTestSupport.run("mount", ["-o", "loop,ro", image, point])
-        defer { _ = try? BGTestSupport.run("umount", [point]) }
-        try expectComplaint("is in use by a loop device", "put", image, source, "/")
-        try expectComplaint("is in use by a loop device", "rm", image, "/source")
+        try mounted { _ in
+            try expectComplaint("is in use by a loop device", "put", image, source, "/")
+            try expectComplaint("is in use by a loop device", "rm", image, "/source")
+        }
     }
 
     // MARK: where things go

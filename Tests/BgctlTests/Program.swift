@@ -35,6 +35,28 @@ enum Program {
     }
 }
 
+/// Expects `status`, nothing on standard output, and one line on standard error that says `word`.
+func expectComplaint(
+    _ outcome: Outcome,
+    _ word: String,
+    status: Int32 = 1,
+    sourceLocation: SourceLocation = #_sourceLocation
+) {
+    #expect(outcome.status == status, sourceLocation: sourceLocation)
+    #expect(outcome.output.isEmpty, sourceLocation: sourceLocation)
+    let lines = outcome.complaint.split(separator: "\n", omittingEmptySubsequences: false)
+    #expect(
+        lines.count == 2 && lines[1].isEmpty,
+        "\(outcome.complaint)",
+        sourceLocation: sourceLocation
+    )
+    #expect(
+        outcome.complaint.hasPrefix("bgctl: ") && outcome.complaint.contains(word),
+        "\(outcome.complaint)",
+        sourceLocation: sourceLocation
+    )
+}
+
 typealias Folder = TemporaryFolder
 typealias TestImage = MkfsImage
 

@@ -37,6 +37,11 @@ struct CrashTests {
             devices: 2,
             options: ["-n", "4096", "-m", "raid1", "-d", "raid1"]
         ),
+        Setup(
+            name: "raid10 and raid1c3 on four devices",
+            devices: 4,
+            options: ["-n", "4096", "-m", "raid1c3", "-d", "raid10"]
+        ),
         Setup(name: "xxhash, nodes of 16 KiB", devices: 1, options: ["--csum", "xxhash"]),
     ]
 
@@ -186,9 +191,9 @@ struct CrashTests {
                 try holds(crash, try content(crash.devices))
                 let wrong = try faults(crash.devices)
                 if !wrong.isEmpty { throw Lost(description: wrong.joined(separator: "\n")) }
-                if count % 16 == 1 && setup.devices == 1 {
+                if count % 16 == 1 {
                     judged += 1
-                    if let words = try complaint(crash.devices[0]) {
+                    if let words = try complaint(crash.devices) {
                         throw Lost(description: words)
                     }
                 }

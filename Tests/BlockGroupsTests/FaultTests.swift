@@ -132,7 +132,7 @@ struct FaultTests {
             #expect(wrong == [], "\(name)")
             // btrfs check, like the kernel, has no use for a device whose first super block is torn.
             if byBtrfsCheck && !tears {
-                let words = try complaint(devices[0])
+                let words = try complaint(devices)
                 #expect(words == nil, "\(name): \(words ?? "")")
             }
         }

@@ -234,17 +234,13 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
 }
 
 @Suite struct FormatFileTests {
-    let folder: URL
+    let folder: TemporaryFolder
 
     init() throws {
-        folder = FileManager.default.temporaryDirectory
-            .appendingPathComponent("blockgroups-" + UUID().uuidString)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        folder = try TemporaryFolder()
     }
 
-    private func clean() { try? FileManager.default.removeItem(at: folder) }
-
-    private func path(_ name: String) -> String { folder.appendingPathComponent(name).path }
+    private func path(_ name: String) -> String { folder.path(name) }
 
     private func make(_ name: String, _ bytes: UInt64, _ content: [(UInt64, [UInt8])] = []) throws {
         #expect(FileManager.default.createFile(atPath: path(name), contents: nil))
@@ -268,7 +264,6 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
     }
 
     @Test func filesAreMadeAndMadeLonger() throws {
-        defer { clean() }
         try make("short", 1 << 20)
         try make("long", 300 << 20)
         let paths = [path("new"), path("short"), path("long")]
@@ -286,7 +281,6 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
     }
 
     @Test func whatADeviceHoldsIsKeptUnlessForced() throws {
-        defer { clean() }
         let contents: [(String, UInt64, [UInt8])] = [
             ("ext", 1080, [0x53, 0xef]), ("xfs", 0, Array("XFSB".utf8)),
             ("LUKS", 0, Array("LUKS".utf8) + [0xba, 0xbe]), ("GPT", 512, Array("EFI PART".utf8)),
@@ -310,7 +304,6 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
     }
 
     @Test func whatIsRefusedIsNotMade() throws {
-        defer { clean() }
         try make("small", 10 << 20)
         try make("device", 100 << 20)
         try FileManager.default.createSymbolicLink(
@@ -341,7 +334,7 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
         }
         #expect(!FileManager.default.fileExists(atPath: path("new")))
         expectRefusal(.invalidArgument) { () throws(FilesystemError) in
-            try Filesystem.format(paths: [folder.path])
+            try Filesystem.format(paths: [folder.url.path])
         }
     }
 }

@@ -81,7 +81,7 @@ struct FullTests {
             try filesystem.close()
         }
         #expect(try faults(devices) == [])
-        #expect(try complaint(devices[0], kernel: true) == nil)
+        #expect(try complaint(devices, kernel: true) == nil)
         #expect(try TreeModel(reading: openFilesystem(devices)) == TreeModel())
     }
 

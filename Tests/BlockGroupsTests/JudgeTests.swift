@@ -12,10 +12,6 @@ import Foundation
 import Testing
 
 enum Judge {
-    private static let folder = URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent().appendingPathComponent("Judge")
-        .path
-
     /// Why nothing can be judged here; nil when it can.
     static let whyNot: String? = {
         for tool in ["python3", "mkfs.btrfs", "btrfs"] where Machine.tool(tool) == nil {
@@ -27,7 +23,7 @@ enum Judge {
     /// Runs one of the judge's scripts; standard output and error together.
     static func run(_ script: String, _ arguments: [String]) throws -> Outcome {
         let python = Machine.tool("python3") ?? "python3"
-        return try execute(python, ["\(folder)/\(script)"] + arguments, joined: true)
+        return try execute(python, [testScript("Judge/" + script)] + arguments, joined: true)
     }
 }
 

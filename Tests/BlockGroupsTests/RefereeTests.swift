@@ -15,10 +15,6 @@ import Testing
 
 /// The referee's script and what it needs.
 private enum Referee {
-    static let script = URL(fileURLWithPath: #filePath)
-        .deletingLastPathComponent().deletingLastPathComponent()
-        .appendingPathComponent("Referee/referee.py").path
-
     /// Why no image can be made here; nil when they can.
     static let whyNoImages: String? = {
         for tool in ["python3", "mkfs.btrfs", "btrfs"] where Machine.tool(tool) == nil {
@@ -37,7 +33,11 @@ private enum Referee {
 
     /// Runs the script to its end; standard output and error together.
     static func run(_ arguments: [String]) throws -> Outcome {
-        try execute(Machine.tool("python3") ?? "python3", [script] + arguments, joined: true)
+        try execute(
+            Machine.tool("python3") ?? "python3",
+            [testScript("Referee/referee.py")] + arguments,
+            joined: true
+        )
     }
 
     static func judge(_ arguments: [String]) throws -> Outcome {

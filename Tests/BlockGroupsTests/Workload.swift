@@ -349,14 +349,15 @@ func faults(_ devices: [MemoryDevice]) throws(FilesystemError) -> [String] {
     return found
 }
 
-/// What the judge complains of in a file system of one device; nothing: nil.
+/// What the judge complains of in a file system; nothing: nil.
 ///
 /// - Parameter kernel: have the kernel mount and change it, too, where it can be asked.
-func complaint(_ device: MemoryDevice, kernel: Bool = false) throws -> String? {
+func complaint(_ devices: [MemoryDevice], kernel: Bool = false) throws -> String? {
     let folder = try TemporaryFolder()
-    try device.save(to: folder.path("image"))
+    let paths = devices.indices.map { folder.path("device\($0)") }
+    for (device, path) in zip(devices, paths) { try device.save(to: path) }
     let words = kernel ? [] : ["--no-kernel"]
-    let outcome = try Judge.run("judge", words + [folder.path("image")])
+    let outcome = try Judge.run("judge", words + paths)
     return outcome.status == 0 ? nil : outcome.output
 }
 

@@ -2,6 +2,7 @@
 // What a C caller may ask for and how it is refused; what was made is opened again. What makes a file
 // system right is tested where it is made (BlockGroupsTests).
 
+import BGTestSupport
 import CBlockGroups
 import Foundation
 import Testing
@@ -16,19 +17,15 @@ private func formatOptions(
 }
 
 @Suite struct FormatTests {
-    let folder: URL
+    let folder: TemporaryFolder
 
     init() throws {
-        folder = FileManager.default.temporaryDirectory
-            .appendingPathComponent("blockgroups-" + UUID().uuidString)
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        folder = try TemporaryFolder()
     }
-
-    private func clean() { try? FileManager.default.removeItem(at: folder) }
 
     /// Formats new files of this folder.
     private func format(_ count: Int, _ options: bg_format_options?) -> CInt {
-        let paths = (0..<count).map { strdup(folder.appendingPathComponent("device\($0)").path) }
+        let paths = (0..<count).map { strdup(folder.path("device\($0)")) }
         defer { for path in paths { free(path) } }
         let pointers = paths.map { UnsafePointer<CChar>($0) }
         guard var options else { return bg_fs_format(pointers, count, nil) }
@@ -36,7 +33,7 @@ private func formatOptions(
     }
 
     private func open(_ count: Int) throws -> OpaquePointer {
-        let paths = (0..<count).map { strdup(folder.appendingPathComponent("device\($0)").path) }
+        let paths = (0..<count).map { strdup(folder.path("device\($0)")) }
         defer { for path in paths { free(path) } }
         let pointers = paths.map { UnsafePointer<CChar>($0) }
         var fs: OpaquePointer?
@@ -48,7 +45,6 @@ private func formatOptions(
     }
 
     @Test func whatIsMadeIsOpenedForWriting() throws {
-        defer { clean() }
         "a label".withCString { label in
             let options = formatOptions {
                 $0.device_bytes = 150 * MiB
@@ -76,7 +72,6 @@ private func formatOptions(
     }
 
     @Test func everyFieldIsChecked() throws {
-        defer { clean() }
         let bad: [(inout bg_format_options) -> Void] = [
             { $0.size -= 8 }, { $0.size += 8 }, { $0.flags = 8 }, { $0.reserved.3 = 1 },
             { $0.checksum = 4 }, { $0.checksum = UInt32.max }, { $0.data_profile = 1 },
@@ -99,6 +94,6 @@ private func formatOptions(
         #expect(format(1, nil) == -ENOENT)
         #expect(bg_fs_format(nil, 1, nil) == -EINVAL)
         #expect(format(0, nil) == -EINVAL)
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path).isEmpty)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.url.path).isEmpty)
     }
 }

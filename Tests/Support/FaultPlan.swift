@@ -4,7 +4,7 @@
 // Locks: its own mutex; devices may be used from any number of threads at once.
 
 import BGDevices
-package import BGDiskFormat
+import BGDiskFormat
 import Foundation
 
 /// Which transfer of some MemoryDevices fails, and how.

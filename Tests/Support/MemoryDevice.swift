@@ -12,7 +12,7 @@
 
 package import BGDevices
 package import BGDiskFormat
-package import Foundation
+import Foundation
 
 /// A device in memory, sparse, with hooks that fail or falsify transfers.
 package final class MemoryDevice: BlockDevice, @unchecked Sendable {

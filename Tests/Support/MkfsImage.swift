@@ -1,6 +1,6 @@
 // Images for the tests: made by mkfs.btrfs, kept in a temporary folder, removed at the end.
 
-package import Foundation
+import Foundation
 
 /// One file system on sparse image files.
 package final class MkfsImage {
@@ -45,7 +45,15 @@ package final class MkfsImage {
     }
 
     /// Mounts the image through the kernel (without flushes, for speed: no power fails here), runs `body` on the mount point, unmounts.
-    package func mounted(_ body: (String) throws -> Void) throws {
+    ///
+    /// - Parameters:
+    ///   - options: further ones for mount, such as "ro".
+    ///   - count: how many of the devices are there, from the first on; nil: all.
+    package func mounted(
+        _ options: String = "",
+        devices count: Int? = nil,
+        _ body: (String) throws -> Void
+    ) throws {
         let point = folder.path("mount")
         try FileManager.default.createDirectory(
             atPath: point,
@@ -53,12 +61,13 @@ package final class MkfsImage {
         )
         var loops: [String] = []
         defer { for loop in loops { _ = try? run("losetup", ["-d", loop]) } }
-        for path in paths {
+        for path in paths.prefix(count ?? paths.count) {
             let output = try run("losetup", ["-f", "--show", path])
             loops.append(output.trimmingCharacters(in: .whitespacesAndNewlines))
         }
-        let devices = loops.map { "device=" + $0 }.joined(separator: ",")
-        try run("mount", ["-t", "btrfs", "-o", "nobarrier," + devices, loops[0], point])
+        let words =
+            ["nobarrier"] + loops.map { "device=" + $0 } + (options.isEmpty ? [] : [options])
+        try run("mount", ["-t", "btrfs", "-o", words.joined(separator: ","), loops[0], point])
         do {
             try body(point)
         } catch {

@@ -107,6 +107,12 @@ package func run(_ name: String, _ arguments: [String]) throws -> String {
     return outcome.output
 }
 
+/// The path of a script among the tests, such as "Judge/judge".
+package func testScript(_ name: String) -> String {
+    URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent(name).path
+}
+
 /// A whole file.
 package func readFile(_ path: String) throws -> [UInt8] {
     let file = open(path, O_RDONLY)

@@ -11,7 +11,7 @@
 // Locks: its own mutex; may be used from any number of threads at once.
 
 import BGDevices
-package import BGDiskFormat
+import BGDiskFormat
 import Foundation
 
 /// A stream of writes and flushes to one or more devices.

@@ -24,22 +24,11 @@ extension Checker {
         var walk = LeafWalk(self, chunkTreeRoot, isAccounting: false)
         while let leaf = walk.next() {
             requireItems(leaf, in: ObjectID.chunkTree)
-            for slot in 0..<leaf.itemCount {
-                do throws(FilesystemError) {
-                    try leaf.withItem(slot) { (data) throws(FilesystemError) in
-                        try noteChunkTreeItem(leaf.key(slot), data)
-                    }
-                } catch {
-                    chunksAreWhole = false
-                    report(
-                        leaf.key(slot).type == .deviceItem ? .device : .chunk,
-                        error.located(
-                            root: ObjectID.chunkTree,
-                            logical: leaf.logical,
-                            slot: slot
-                        )
-                    )
-                }
+            forEachItem(of: leaf, in: ObjectID.chunkTree) { (slot, data) throws(FilesystemError) in
+                try noteChunkTreeItem(leaf.key(slot), data)
+            } failed: { key, error in
+                chunksAreWhole = false
+                report(key.type == .deviceItem ? .device : .chunk, error)
             }
         }
         if !walk.isWhole { chunksAreWhole = false }

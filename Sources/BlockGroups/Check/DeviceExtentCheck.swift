@@ -127,27 +127,18 @@ extension Checker {
             }
         }
         stripes.sort(by: DeviceRange.isOrdered)
-        var index = 0
-        var other = 0
-        while index < stripes.count || other < found.count {
-            let hasStripe = index < stripes.count
-            let hasExtent = other < found.count
-            if hasStripe, !hasExtent || DeviceRange.isOrdered(stripes[index], found[other]) {
-                report(stripes[index], "a stripe of the chunk at % has no device extent")
-                index += 1
-            } else if hasExtent,
-                !hasStripe || DeviceRange.isOrdered(found[other], stripes[index])
-            {
-                report(found[other], "is not a stripe of the chunk at %")
-                other += 1
-            } else {
-                if stripes[index].chunkLogical != found[other].chunkLogical {
-                    report(found[other], "is not the chunk's at %")
-                } else if stripes[index].length != found[other].length {
-                    report(found[other], "has not the length of its stripe, chunk at %")
-                }
-                index += 1
-                other += 1
+        forEachPair(stripes, found, by: DeviceRange.isOrdered) { stripe, extent in
+            guard let stripe else {
+                if let extent { report(extent, "is not a stripe of the chunk at %") }
+                return
+            }
+            guard let extent else {
+                return report(stripe, "a stripe of the chunk at % has no device extent")
+            }
+            if stripe.chunkLogical != extent.chunkLogical {
+                report(extent, "is not the chunk's at %")
+            } else if stripe.length != extent.length {
+                report(extent, "has not the length of its stripe, chunk at %")
             }
         }
     }

@@ -28,22 +28,11 @@ extension Checker {
         while let leaf = walk.next() {
             requireItems(leaf, in: ObjectID.extentTree)
             advance(.tables, leaf.logical, of: 0)
-            for slot in 0..<leaf.itemCount {
-                do throws(FilesystemError) {
-                    try leaf.withItem(slot) { (data) throws(FilesystemError) in
-                        try noteExtentTreeItem(leaf, slot, data, &open, &end)
-                    }
-                } catch {
-                    extentsAreWhole = false
-                    report(
-                        leaf.key(slot).type == .blockGroupItem ? .blockGroup : .extent,
-                        error.located(
-                            root: ObjectID.extentTree,
-                            logical: leaf.logical,
-                            slot: slot
-                        )
-                    )
-                }
+            forEachItem(of: leaf, in: ObjectID.extentTree) { (slot, data) throws(FilesystemError) in
+                try noteExtentTreeItem(leaf, slot, data, &open, &end)
+            } failed: { key, error in
+                extentsAreWhole = false
+                report(key.type == .blockGroupItem ? .blockGroup : .extent, error)
             }
         }
         close(&open)
@@ -60,22 +49,12 @@ extension Checker {
         }
         var walk = LeafWalk(self, root.tree, isAccounting: false)
         while let leaf = walk.next() {
-            for slot in 0..<leaf.itemCount {
-                do throws(FilesystemError) {
-                    try leaf.withItem(slot) { (data) throws(FilesystemError) in
-                        try noteGroup(leaf.key(slot), data)
-                    }
-                } catch {
-                    groupsAreWhole = false
-                    report(
-                        .blockGroup,
-                        error.located(
-                            root: ObjectID.blockGroupTree,
-                            logical: leaf.logical,
-                            slot: slot
-                        )
-                    )
-                }
+            forEachItem(of: leaf, in: ObjectID.blockGroupTree) {
+                (slot, data) throws(FilesystemError) in
+                try noteGroup(leaf.key(slot), data)
+            } failed: { _, error in
+                groupsAreWhole = false
+                report(.blockGroup, error)
             }
         }
         if !walk.isWhole { groupsAreWhole = false }

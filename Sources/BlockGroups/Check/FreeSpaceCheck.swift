@@ -44,18 +44,11 @@ extension Checker {
         var nextGroup = 0
         var walk = LeafWalk(self, root.tree, isAccounting: false)
         while let leaf = walk.next() {
-            for slot in 0..<leaf.itemCount {
-                do throws(FilesystemError) {
-                    try leaf.withItem(slot) { (data) throws(FilesystemError) in
-                        try noteFreeSpace(leaf.key(slot), data, &current, &nextGroup)
-                    }
-                } catch {
-                    current?.isReadable = false
-                    report(
-                        .freeSpace,
-                        error.located(root: root.id, logical: leaf.logical, slot: slot)
-                    )
-                }
+            forEachItem(of: leaf, in: root.id) { (slot, data) throws(FilesystemError) in
+                try noteFreeSpace(leaf.key(slot), data, &current, &nextGroup)
+            } failed: { _, error in
+                current?.isReadable = false
+                report(.freeSpace, error)
             }
         }
         end(&current, &nextGroup, isWhole: walk.isWhole)

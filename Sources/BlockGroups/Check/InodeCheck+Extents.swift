@@ -1,6 +1,9 @@
 //===-- InodeCheck+Extents.swift - the file extents of an inode -----------------------------------===//
 // Fields, order, sizes, and checksums; that the extents they name are recorded, and by whom, is
 // TreeAccounting's.
+//
+// Items are taken apart here and not by BGDiskFormat, whose code also writes them: a mistake there must
+// not hide itself, and one wrong field must not keep the extent from being counted.
 //===-------------------------------------------------------------------------------------------===//
 
 import BGDiskFormat
@@ -85,16 +88,10 @@ extension InodeCheck {
         }
         extentBytes += ramBytes
         extentEnd = (ramBytes + checker.sectorSize - 1) / checker.sectorSize * checker.sectorSize
-        guard ramBytes > 0, ramBytes <= checker.sectorSize, stored < checker.sectorSize else {
-            throw FilesystemError(
-                .corrupt,
-                "file extent",
-                "% bytes inline, % stored",
-                ramBytes,
-                stored
-            )
-        }
-        guard data.u8(at: 16) != 0 || stored == ramBytes else {
+        let isCompressed = data.u8(at: 16) != 0
+        guard ramBytes > 0, ramBytes <= checker.sectorSize, stored < checker.sectorSize,
+            isCompressed || stored == ramBytes
+        else {
             throw FilesystemError(
                 .corrupt,
                 "file extent",

@@ -2,6 +2,9 @@
 // A name is stored three times: in the directory by its hash (DIR_ITEM) and by its index
 // (DIR_INDEX), and with the inode (INODE_REF, or INODE_EXTREF where the former is full). The two in
 // the directory are compared here, when the directory ends.
+//
+// Entries are taken apart here and not by BGDiskFormat, whose code also writes them: a mistake there must
+// not hide itself. Nor does a check keep their bytes, but only marks.
 //===-------------------------------------------------------------------------------------------===//
 
 import BGDiskFormat
@@ -70,16 +73,9 @@ extension InodeCheck {
         var offset = 0
         repeat {
             try data.require(offset + 10, "inode reference")
-            let length = Int(data.u16(at: offset + 8))
-            try addRef(
-                parent: key.offset,
-                index: data.u64(at: offset),
-                data,
-                offset + 10,
-                length,
-                &names
-            )
-            offset += 10 + length
+            let parent = key.offset
+            let name = try addRef(parent, index: data.u64(at: offset), data, offset + 8, &names)
+            offset = name.upperBound
         } while offset < data.byteCount
     }
 
@@ -91,16 +87,9 @@ extension InodeCheck {
         var offset = 0
         repeat {
             try data.require(offset + 18, "inode reference")
-            let length = Int(data.u16(at: offset + 16))
             let parent = data.u64(at: offset)
-            let name = try addRef(
-                parent: parent,
-                index: data.u64(at: offset + 8),
-                data,
-                offset + 18,
-                length,
-                &names
-            )
+            let index = data.u64(at: offset + 8)
+            let name = try addRef(parent, index: index, data, offset + 16, &names)
             guard key.offset == extendedRefHash(parent: parent, data.extracting(name)) else {
                 throw FilesystemError(
                     .corrupt,
@@ -109,19 +98,20 @@ extension InodeCheck {
                     key.offset
                 )
             }
-            offset += 18 + length
+            offset = name.upperBound
         } while offset < data.byteCount
     }
 
-    @discardableResult
+    /// Notes a name whose length stands at `offset`, before it; returns where the name is.
     private mutating func addRef(
-        parent: UInt64,
+        _ parent: UInt64,
         index: UInt64,
         _ data: RawSpan,
-        _ start: Int,
-        _ length: Int,
+        _ offset: Int,
         _ names: inout NameTable
     ) throws(FilesystemError) -> Range<Int> {
+        let length = Int(data.u16(at: offset))
+        let start = offset + 2
         guard 1...255 ~= length, start + length <= data.byteCount else {
             throw FilesystemError(.corrupt, "name", "of % bytes in a reference", UInt64(length))
         }
@@ -252,20 +242,11 @@ extension InodeCheck {
         }
         entries.sort(by: EntryMark.isOrdered)
         indexes.sort(by: EntryMark.isOrdered)
-        var index = 0
-        var other = 0
-        while index < entries.count || other < indexes.count {
-            let hasEntry = index < entries.count
-            let hasIndex = other < indexes.count
-            if hasEntry, !hasIndex || EntryMark.isOrdered(entries[index], indexes[other]) {
-                fault(.name, "entry for % is not in the index", entries[index].location)
-                index += 1
-            } else if hasIndex, !hasEntry || EntryMark.isOrdered(indexes[other], entries[index]) {
-                fault(.name, "index entry for % has no entry by name", indexes[other].location)
-                other += 1
-            } else {
-                index += 1
-                other += 1
+        forEachPair(entries, indexes, by: EntryMark.isOrdered) { entry, index in
+            if let entry, index == nil {
+                fault(.name, "entry for % is not in the index", entry.location)
+            } else if let index, entry == nil {
+                fault(.name, "index entry for % has no entry by name", index.location)
             }
         }
     }

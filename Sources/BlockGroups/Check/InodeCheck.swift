@@ -1,6 +1,9 @@
 //===-- InodeCheck.swift - one inode: its fields, and its sums at the end -------------------------===//
 // Items come in key order: the inode item first, then references, names, file extents.
 //
+// The item is taken apart here and not by BGDiskFormat, whose code also writes it: a mistake there must not
+// hide itself.
+//
 // Not here: names (InodeCheck+Names), file extents (InodeCheck+Extents).
 //===-------------------------------------------------------------------------------------------===//
 

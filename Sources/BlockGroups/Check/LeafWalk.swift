@@ -131,3 +131,22 @@ struct LeafWalk {
         return step.block.level > drop.level && step.slot == firstSlot(of: step.block)
     }
 }
+
+extension Checker {
+    /// Calls `note` with every item of a leaf. An error of one goes to `failed`, with its place; the others
+    /// are looked at all the same.
+    func forEachItem(
+        of leaf: TreeBlock,
+        in tree: UInt64,
+        _ note: (_ slot: Int, _ data: RawSpan) throws(FilesystemError) -> Void,
+        failed: (_ key: Key, _ error: FilesystemError) -> Void
+    ) {
+        for slot in 0..<leaf.itemCount {
+            do throws(FilesystemError) {
+                try leaf.withItem(slot) { (data) throws(FilesystemError) in try note(slot, data) }
+            } catch {
+                failed(leaf.key(slot), error.located(root: tree, logical: leaf.logical, slot: slot))
+            }
+        }
+    }
+}

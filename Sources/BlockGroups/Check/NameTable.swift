@@ -17,10 +17,16 @@ struct NameRecord {
     let type: UInt8
 
     static func isOrdered(_ a: NameRecord, _ b: NameRecord) -> Bool {
+        if comesBefore(a, b) { return true }
+        if comesBefore(b, a) { return false }
+        return a.index < b.index
+    }
+
+    /// Whether `a` comes before `b` and is not the same name, whatever index each side gives it.
+    static func comesBefore(_ a: NameRecord, _ b: NameRecord) -> Bool {
         if a.child != b.child { return a.child < b.child }
         if a.parent != b.parent { return a.parent < b.parent }
-        if a.nameHash != b.nameHash { return a.nameHash < b.nameHash }
-        return a.index < b.index
+        return a.nameHash < b.nameHash
     }
 }
 
@@ -34,49 +40,28 @@ struct NameTable {
     mutating func compare(_ checker: Checker, _ tree: UInt64) {
         entries.sort(by: NameRecord.isOrdered)
         references.sort(by: NameRecord.isOrdered)
-        var index = 0
-        var other = 0
-        while index < entries.count || other < references.count {
-            let hasEntry = index < entries.count
-            let hasReference = other < references.count
-            if hasEntry, hasReference, isSameName(entries[index], references[other]) {
-                compare(entries[index], references[other], checker, tree)
-                index += 1
-                other += 1
-            } else if hasEntry,
-                !hasReference || NameRecord.isOrdered(entries[index], references[other])
-            {
-                let entry = entries[index]
-                checker.report(
-                    CheckFault(
-                        .name,
-                        "index % of directory % has no inode reference",
-                        entry.index,
-                        entry.parent,
-                        root: tree,
-                        inode: entry.child
-                    )
-                )
-                index += 1
-            } else {
-                let reference = references[other]
-                checker.report(
-                    CheckFault(
-                        .name,
-                        "reference to index % of directory %, which has no such entry",
-                        reference.index,
-                        reference.parent,
-                        root: tree,
-                        inode: reference.child
-                    )
-                )
-                other += 1
+        forEachPair(entries, references, by: NameRecord.comesBefore) { entry, reference in
+            if let entry, let reference {
+                compare(entry, reference, checker, tree)
+            } else if let entry {
+                report(entry, "index % of directory % has no inode reference", checker, tree)
+            } else if let reference {
+                let words: StaticString =
+                    "reference to index % of directory %, which has no such entry"
+                report(reference, words, checker, tree)
             }
         }
     }
 
-    private func isSameName(_ a: NameRecord, _ b: NameRecord) -> Bool {
-        a.child == b.child && a.parent == b.parent && a.nameHash == b.nameHash
+    private func report(
+        _ name: NameRecord,
+        _ what: StaticString,
+        _ checker: Checker,
+        _ tree: UInt64
+    ) {
+        checker.report(
+            CheckFault(.name, what, name.index, name.parent, root: tree, inode: name.child)
+        )
     }
 
     private func compare(

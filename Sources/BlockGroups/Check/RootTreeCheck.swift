@@ -76,19 +76,11 @@ extension Checker {
         var walk = LeafWalk(self, rootTreeRoot, isAccounting: false)
         while let leaf = walk.next() {
             requireItems(leaf, in: ObjectID.rootTree)
-            for slot in 0..<leaf.itemCount {
-                let key = leaf.key(slot)
-                do throws(FilesystemError) {
-                    try leaf.withItem(slot) { (data) throws(FilesystemError) in
-                        try noteRootTreeItem(key, data, &orphans)
-                    }
-                } catch {
-                    if key.type == .rootItem { rootsAreWhole = false }
-                    report(
-                        key.type == .rootItem ? .tree : .item,
-                        error.located(root: ObjectID.rootTree, logical: leaf.logical, slot: slot)
-                    )
-                }
+            forEachItem(of: leaf, in: ObjectID.rootTree) { (slot, data) throws(FilesystemError) in
+                try noteRootTreeItem(leaf.key(slot), data, &orphans)
+            } failed: { key, error in
+                if key.type == .rootItem { rootsAreWhole = false }
+                report(key.type == .rootItem ? .tree : .item, error)
             }
         }
         if !walk.isWhole { rootsAreWhole = false }

@@ -7,7 +7,30 @@ import BlockGroups
 import Glibc
 import HostFiles
 
-/// Splits "IMAGE… WORD…" where the last `count` words are no images.
+/// The help of an argument that takes images and then the words of these names.
+func imagesAnd(_ names: String..., then what: String) -> ArgumentHelp {
+    let words = "image> ... " + names.joined(separator: " ")
+    return ArgumentHelp(
+        "Image files or block devices of one file system in any order, then \(what).",
+        // The parser puts a pair of brackets around it all.
+        valueName: String(words.dropLast())
+    )
+}
+
+/// What put and get have in common.
+struct CopyOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Threads that copy files.", valueName: "count"))
+    var threads = 4
+
+    @Flag(help: "Print JSON.")
+    var json = false
+
+    func validate() throws {
+        guard 1...256 ~= threads else { throw ValidationError("--threads is 1 to 256") }
+    }
+}
+
+/// Splits "IMAGE… WORD…" where the last words, as many as there are names, are no images.
 func splitImages(
     _ words: [String],
     _ names: String...
@@ -25,6 +48,12 @@ func imagePath(_ text: String) throws -> FilePath {
         throw ValidationError("'\(text)' is not a path in the file system: it begins with /")
     }
     return FilePath(text)
+}
+
+/// Splits "IMAGE… PATH".
+func splitImagesAndPath(_ words: [String]) throws -> (images: [String], path: FilePath) {
+    let (images, rest) = try splitImages(words, "</path>")
+    return (images, try imagePath(rest[0]))
 }
 
 func openFilesystem(_ paths: [String], readOnly: Bool) throws -> Filesystem {

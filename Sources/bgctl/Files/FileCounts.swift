@@ -1,6 +1,7 @@
 //===-- FileCounts.swift - what was copied, and what could not be ---------------------------------===//
 
 import Glibc
+import HostFiles
 import Synchronization
 
 /// Counters that several threads add to.
@@ -56,7 +57,9 @@ struct CopySummary {
         var output = Output()
         var parts = [counted(files, "file")]
         if folders > 0 { parts.append(counted(folders, "directory", "directories")) }
-        if others > 0 { parts.append(counted(others, "other", "others")) }
+        if others > 0 {
+            parts.append(counted(others, "link or special file", "links and special files"))
+        }
         output.line(
             "\(verb) \(parts.joined(separator: ", ")): \(sizeText(bytes)) in \(decimal(seconds, 2)) s, "
                 + "\(decimal(Double(bytes) / max(seconds, 1e-6) / 1e6, 0)) MB/s"
@@ -65,15 +68,30 @@ struct CopySummary {
     }
 }
 
-/// Runs `count` threads of `work` beside this one, which does `main` meanwhile; shows what is counted.
+/// Runs `count` threads of `work` on a queue beside this one, which does `main` meanwhile, and then
+/// closes the queue; shows what is counted.
 ///
-/// - Throws: what `main` throws, once all have ended.
-func runWithThreads(
+/// - Throws: what the queue was stopped by, `main` having failed included, once all have ended.
+func copyWithThreads<Item>(
     _ count: Int,
-    _ words: String,
+    _ queue: WorkQueue<Item>,
     _ counts: FileCounts,
     _ work: @escaping @Sendable () -> Void,
     main: () throws -> Void
+) throws {
+    host_raise_file_limit()
+    try runThreads(count, counts, work) {
+        defer { queue.close() }
+        do { try main() } catch { queue.stop(error) }
+    }
+    if let error = queue.failure { throw error }
+}
+
+private func runThreads(
+    _ count: Int,
+    _ counts: FileCounts,
+    _ work: @escaping @Sendable () -> Void,
+    main: () -> Void
 ) throws {
     var threads: [Thread] = []
     for _ in 0..<count {
@@ -84,7 +102,7 @@ func runWithThreads(
     guard !threads.isEmpty else { throw Failure("no thread could be started") }
     let isOver = StopSign()
     let watcher = Thread {
-        var progress = Progress(words)
+        var progress = Progress("copying")
         while !isOver.isSet {
             usleep(50_000)
             let done =
@@ -99,5 +117,5 @@ func runWithThreads(
         isOver.set()
         watcher?.join()
     }
-    try main()
+    main()
 }

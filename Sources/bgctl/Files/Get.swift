@@ -24,26 +24,13 @@ struct Get: ParsableCommand {
             """
     )
 
-    @Option(help: ArgumentHelp("Threads that copy files.", valueName: "count"))
-    var threads = 4
-
-    @Flag(help: "Print JSON.")
-    var json = false
+    @OptionGroup var options: CopyOptions
 
     @Argument(
-        help: ArgumentHelp(
-            "Image files or block devices of one file system in any order, then what to copy, then "
-                + "where to.",
-            valueName: "image> ... </source> <dest"
-        ),
+        help: imagesAnd("</source>", "<dest>", then: "what to copy, then where to"),
         completion: .file()
     )
     var words: [String] = []
-
-    func validate() throws {
-        guard 1...256 ~= threads else { throw ValidationError("--threads is 1 to 256") }
-        _ = try splitImages(words, "</source>", "<dest>")
-    }
 
     func run() throws {
         let (images, rest) = try splitImages(words, "</source>", "<dest>")
@@ -52,12 +39,12 @@ struct Get: ParsableCommand {
         let began = ContinuousClock.now
         let run = GetRun(filesystem, images)
         do {
-            try run.copy(source, to: rest[1], threads: threads)
+            try run.copy(source, to: rest[1], threads: options.threads)
         } catch {
             throw failure(error, images)
         }
         let summary = CopySummary(counts: run.counts, seconds: seconds(since: began))
-        try summary.write("got", isJSON: json)
+        try summary.write("got", isJSON: options.json)
         if run.counts.skipped.load(ordering: .relaxed) > 0 { quit(1) }
     }
 }

@@ -48,7 +48,6 @@ final class GetRun: Sendable {
     let queue = WorkQueue<GetWork>(limit: 256)
     /// The first name of each inode that has several.
     let links = Mutex<[UInt64: [UInt8]]>([:])
-    private let failure = Mutex<(any Error)?>(nil)
 
     init(_ filesystem: Filesystem, _ images: [String]) {
         self.filesystem = filesystem
@@ -63,7 +62,9 @@ final class GetRun: Sendable {
         let name = source.lastName
         let isContent = name == nil || name == [0x2e]
         let (folder, newName) = try target(destination, isContent ? nil : name)
-        try runThreads(threads) {
+        try copyWithThreads(threads, queue, counts) {
+            GetWorker(self).work()
+        } main: {
             guard metadata.kind == .directory else {
                 guard let newName else {
                     throw HostError(path: destination, number: EISDIR)
@@ -82,24 +83,6 @@ final class GetRun: Sendable {
         }
     }
 
-    private func runThreads(_ threads: Int, main: () throws -> Void) throws {
-        host_raise_file_limit()
-        try runWithThreads(threads, "copying", counts) {
-            GetWorker(self).work()
-        } main: {
-            defer { queue.close() }
-            do { try main() } catch { stop(error) }
-        }
-        if let error = failure.withLock({ $0 }) { throw error }
-    }
-
-    func stop(_ error: any Error) {
-        failure.withLock { first in
-            if first == nil { first = error }
-        }
-        queue.stop()
-    }
-
     // MARK: where to
 
     /// The folder, and the new name in it; nil: the content goes into the folder itself.
@@ -111,11 +94,8 @@ final class GetRun: Sendable {
         if unsafe stat(destination, &status) == 0, status.st_mode & S_IFMT == S_IFDIR {
             return (try HostFolder(destination), name)
         }
-        var bytes = [UInt8](destination.utf8)
-        while bytes.count > 1, bytes.last == 0x2f { bytes.removeLast() }
-        let cut = bytes.lastIndex(of: 0x2f)
-        let parent = try HostFolder(parentOf: destination, cut)
-        return (parent, [UInt8](bytes[(cut.map { $0 + 1 } ?? 0)...]))
+        let (name, slash) = lastName(of: destination)
+        return (try HostFolder(parentOf: destination, slash), name)
     }
 
     private func makeFolder(

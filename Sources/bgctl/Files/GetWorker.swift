@@ -31,7 +31,7 @@ final class GetWorker {
             } catch let error as ImageFileError {
                 run.counts.skip(error.message(run.images))
             } catch {
-                run.stop(error)
+                run.queue.stop(error)
             }
         }
     }
@@ -98,8 +98,8 @@ final class GetWorker {
         case .fifo, .socket, .characterDevice, .blockDevice:
             // Twenty bits of minor number, as the kernel keeps it.
             let device = host_device(
-                UInt32(truncatingIfNeeded: metadata.device >> 20),
-                UInt32(truncatingIfNeeded: metadata.device & 0xfffff)
+                UInt32(truncatingIfNeeded: metadata.deviceMajor),
+                UInt32(truncatingIfNeeded: metadata.deviceMinor)
             )
             let mode = metadata.kind.modeBits | 0o600
             let failed = unsafe withPath(item.name) {

@@ -85,6 +85,15 @@ final class HostFile: Sendable {
     }
 }
 
+/// The last name of a path, and the index of the slash before it, in UTF-8; slashes at the end do not
+/// count.
+func lastName(of path: String) -> (name: [UInt8], slash: Int?) {
+    var bytes = [UInt8](path.utf8)
+    while bytes.count > 1, bytes.last == 0x2f { bytes.removeLast() }
+    let slash = bytes.lastIndex(of: 0x2f)
+    return ([UInt8](bytes[(slash.map { $0 + 1 } ?? 0)...]), slash)
+}
+
 /// An open folder.
 final class HostFolder: Sendable {
     private let file: HostFile
@@ -221,7 +230,7 @@ func withPath<Result>(
     }
 }
 
-/// Bytes of a path for people: what would spoil a line is a question mark.
+/// Bytes of a path for people, on one line.
 func shown(_ bytes: [UInt8]) -> String {
-    String(decoding: bytes.map { $0 < 0x20 || $0 == 0x7f ? 0x3f : $0 }, as: UTF8.self)
+    printable(String(decoding: bytes, as: UTF8.self))
 }

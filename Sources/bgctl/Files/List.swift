@@ -12,8 +12,9 @@ struct List: ParsableCommand {
         usage: "bgctl ls [--long] [--json] <image> ... </path>",
         discussion: """
             One name a line, sorted by its bytes. The image is only read. With --long: kind and \
-            mode, links, owner, group, bytes, time of the last change in UTC, name. Subvolumes are \
-            marked, and not entered.
+            mode, links, owner, group, bytes (of a device file its numbers), time of the last change \
+            in UTC, name. Subvolumes are marked, and not entered. Characters that a terminal would obey \
+            are not printed; --json has names as they are, and in hexadecimal those that are no UTF-8.
             """
     )
 
@@ -23,20 +24,11 @@ struct List: ParsableCommand {
     @Flag(help: "Print JSON, always with everything.")
     var json = false
 
-    @Argument(
-        help: ArgumentHelp(
-            "Image files or block devices of one file system in any order, then what to list.",
-            valueName: "image> ... </path"
-        ),
-        completion: .file()
-    )
+    @Argument(help: imagesAnd("</path>", then: "what to list"), completion: .file())
     var words: [String] = []
 
-    func validate() throws { _ = try splitImages(words, "</path>") }
-
     func run() throws {
-        let (images, rest) = try splitImages(words, "</path>")
-        let path = try imagePath(rest[0])
+        let (images, path) = try splitImagesAndPath(words)
         let filesystem = try openFilesystem(images, readOnly: true)
         do {
             let lines = try read(path, in: filesystem)
@@ -113,7 +105,7 @@ struct List: ParsableCommand {
             let target = line.target.map { " -> " + shown($0) } ?? ""
             table.add([
                 modeText(metadata), String(metadata.linkCount), String(metadata.owner),
-                String(metadata.group), String(metadata.size),
+                String(metadata.group), sizeOrDevice(metadata),
                 timeText(metadata.modificationTime), shown(line.name) + target,
             ])
         }
@@ -127,7 +119,7 @@ struct List: ParsableCommand {
             json.list("entries") { json in
                 for line in lines {
                     json.object { json in
-                        json.field("name", String(decoding: line.name, as: UTF8.self))
+                        write("name", line.name, &json)
                         json.field("is_subvolume", line.isSubvolume)
                         guard let metadata = line.metadata else { return }
                         json.field("inode", metadata.inode)
@@ -138,15 +130,41 @@ struct List: ParsableCommand {
                         json.field("size", metadata.size)
                         json.field("allocated_bytes", metadata.allocatedBytes)
                         json.field("modified", Int(metadata.modificationTime.seconds))
-                        if let target = line.target {
-                            json.field("target", String(decoding: target, as: UTF8.self))
+                        if metadata.kind.isDevice {
+                            json.field("device_major", metadata.deviceMajor)
+                            json.field("device_minor", metadata.deviceMinor)
                         }
+                        if let target = line.target { write("target", target, &json) }
                     }
                 }
             }
         }
         try json.end()
     }
+}
+
+/// Text from the image; bytes that are no UTF-8 also in hexadecimal, since the text has lost them.
+private func write(_ field: String, _ bytes: [UInt8], _ json: inout JSONWriter) {
+    json.field(field, String(decoding: bytes, as: UTF8.self))
+    guard String(validating: bytes, as: UTF8.self) == nil else { return }
+    let digits = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }
+    json.field(field + "_hex", digits.joined())
+}
+
+extension FileKind {
+    fileprivate var isDevice: Bool { self == .characterDevice || self == .blockDevice }
+}
+
+extension FileMetadata {
+    /// Of a device file.
+    var deviceMajor: UInt64 { device >> 20 }
+    var deviceMinor: UInt64 { device & 0xfffff }
+}
+
+/// A device file has numbers where others have a size.
+private func sizeOrDevice(_ metadata: FileMetadata) -> String {
+    metadata.kind.isDevice
+        ? "\(metadata.deviceMajor), \(metadata.deviceMinor)" : String(metadata.size)
 }
 
 /// Kind and permissions as ls shows them, such as `-rw-r--r--`.

@@ -24,26 +24,13 @@ struct Put: ParsableCommand {
             """
     )
 
-    @Option(help: ArgumentHelp("Threads that copy files.", valueName: "count"))
-    var threads = 4
-
-    @Flag(help: "Print JSON.")
-    var json = false
+    @OptionGroup var options: CopyOptions
 
     @Argument(
-        help: ArgumentHelp(
-            "Image files or block devices of one file system in any order, then what to copy, then "
-                + "where to.",
-            valueName: "image> ... <source> </dest"
-        ),
+        help: imagesAnd("<source>", "</dest>", then: "what to copy, then where to"),
         completion: .file()
     )
     var words: [String] = []
-
-    func validate() throws {
-        guard 1...256 ~= threads else { throw ValidationError("--threads is 1 to 256") }
-        _ = try splitImages(words, "<source>", "</dest>")
-    }
 
     func run() throws {
         let (images, rest) = try splitImages(words, "<source>", "</dest>")
@@ -54,7 +41,7 @@ struct Put: ParsableCommand {
         let began = ContinuousClock.now
         let run = try PutRun(filesystem, images)
         do {
-            try run.copy(source, to: destination, threads: threads)
+            try run.copy(source, to: destination, threads: options.threads)
         } catch {
             // What is whole stays, if the file system can still be written at all.
             do throws(FilesystemError) { try filesystem.close() } catch {}
@@ -64,7 +51,7 @@ struct Put: ParsableCommand {
             throw Failure("commit: \(describe(error, paths: images))")
         }
         let summary = CopySummary(counts: run.counts, seconds: seconds(since: began))
-        try summary.write("put", isJSON: json)
+        try summary.write("put", isJSON: options.json)
         if run.counts.skipped.load(ordering: .relaxed) > 0 { quit(1) }
     }
 }

@@ -5,7 +5,7 @@
 // Two kinds of errors: what is wrong with one source file is said, and the file left out; what is wrong
 // with the file system ends the copy.
 //
-// Locks: `links`, `failure` as they say; the rest is the walker's, or never changes.
+// Locks: `links` and `unfinished` as they say; the rest is the walker's, or never changes.
 
 import BGDiskFormat
 import BlockGroups
@@ -34,17 +34,14 @@ struct PutSource {
 
     /// - Throws: `HostError`
     init(_ path: String) throws {
-        var bytes = [UInt8](path.utf8)
-        while bytes.count > 1, bytes.last == 0x2f { bytes.removeLast() }
-        let cut = bytes.lastIndex(of: 0x2f)
-        let last = [UInt8](bytes[(cut.map { $0 + 1 } ?? 0)...])
+        let (last, slash) = lastName(of: path)
         isContent = last == [] || last == [0x2e] || last == [0x2e, 0x2e]
         if isContent {
             folder = try HostFolder(path)
             name = [0x2e]
         } else {
             // A link on the way is followed, one at the end copied.
-            folder = try HostFolder(parentOf: path, cut)
+            folder = try HostFolder(parentOf: path, slash)
             name = last
         }
         status = try folder.status(of: name)
@@ -70,8 +67,6 @@ final class PutRun: Sendable {
     )
     /// Large files that are not whole yet.
     private let unfinished = Mutex<[[UInt8]: LargeFile]>([:])
-    /// The first error of the file system.
-    private let failure = Mutex<(any Error)?>(nil)
     /// The images themselves, which may lie in what is copied.
     let images: Set<FileID>
 
@@ -111,23 +106,15 @@ final class PutRun: Sendable {
     }
 
     private func runThreads(_ threads: Int, main: () throws -> Void) throws {
-        host_raise_file_limit()
-        try runWithThreads(threads, "copying", counts) {
-            PutWorker(self).work()
-        } main: {
-            defer { queue.close() }
-            do {
-                try main()
-            } catch {
-                stop(error)
+        do {
+            try copyWithThreads(threads, queue, counts, { PutWorker(self).work() }, main: main)
+        } catch {
+            for large in unfinished.withLock({ [LargeFile]($0.values) }) {
+                // It cannot be removed where the file system turned read-only.
+                do { try discard(large) } catch {}
             }
+            throw error
         }
-        guard let error = failure.withLock({ $0 }) else { return }
-        for large in unfinished.withLock({ [LargeFile]($0.values) }) {
-            // It cannot be removed where the file system turned read-only.
-            do { try discard(large) } catch {}
-        }
-        throw error
     }
 
     func didBegin(_ large: LargeFile) {
@@ -145,14 +132,6 @@ final class PutRun: Sendable {
             try large.file.close()
             try filesystem.removeFile(large.path)
         }
-    }
-
-    /// Ends the copy with the first error.
-    func stop(_ error: any Error) {
-        failure.withLock { first in
-            if first == nil { first = error }
-        }
-        queue.stop()
     }
 
     // MARK: where to

@@ -72,7 +72,7 @@ final class PutWorker {
             } catch let error as ImageFileError where error.isOfOneFile {
                 run.counts.skip(error.message([]))
             } catch {
-                run.stop(error)
+                run.queue.stop(error)
             }
         }
     }

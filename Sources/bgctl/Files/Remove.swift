@@ -17,20 +17,11 @@ struct Remove: ParsableCommand {
     @Flag(name: .shortAndLong, help: "Remove a directory and everything in it.")
     var recursive = false
 
-    @Argument(
-        help: ArgumentHelp(
-            "Image files or block devices of one file system in any order, then what to remove.",
-            valueName: "image> ... </path"
-        ),
-        completion: .file()
-    )
+    @Argument(help: imagesAnd("</path>", then: "what to remove"), completion: .file())
     var words: [String] = []
 
-    func validate() throws { _ = try splitImages(words, "</path>") }
-
     func run() throws {
-        let (images, rest) = try splitImages(words, "</path>")
-        let path = try imagePath(rest[0])
+        let (images, path) = try splitImagesAndPath(words)
         let filesystem = try openFilesystem(images, readOnly: false)
         var progress = Progress("removing")
         var count: UInt64 = 0

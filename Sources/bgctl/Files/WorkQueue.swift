@@ -21,6 +21,7 @@ final class WorkQueue<Item: Sendable>: @unchecked Sendable {
     private var busy = 0
     private var isClosed = false
     private var isStopped = false
+    private var error: (any Error)?
 
     init(limit: Int) {
         self.limit = limit
@@ -73,14 +74,18 @@ final class WorkQueue<Item: Sendable>: @unchecked Sendable {
         }
     }
 
-    /// What waits is not done any more.
-    func stop() {
+    /// What waits is not done any more; the first error is kept.
+    func stop(_ error: any Error) {
         locked {
             isStopped = true
+            if self.error == nil { self.error = error }
             unsafe pthread_cond_broadcast(hasWork)
             unsafe pthread_cond_broadcast(hasRoom)
         }
     }
+
+    /// What it was stopped by.
+    var failure: (any Error)? { locked { error } }
 
     /// Does work until there is no more.
     func work(_ body: (Item) -> Void) {

@@ -1,8 +1,8 @@
 // Each kind of fault, planted in a sound image, is found and named by its kind; and wherever btrfs
 // check of this machine finds errors, so do we.
 //
-// Covered: images of mkfs.btrfs with a small tree of files. Faults that need snapshots or old file
-// systems are in SharedFaultTests. Nothing here needs root.
+// Covered: images of mkfs.btrfs with a small tree of files. Faults in what snapshots share are
+// planted in SoundKernelImageTests. Nothing here needs root.
 
 import BGDevices
 import BGDiskFormat
@@ -63,10 +63,11 @@ struct PlantedFault: CustomTestStringConvertible, Sendable {
     }
 }
 
-/// A small tree of files for mkfs.btrfs --rootdir.
-func makeSampleTree() throws -> URL {
-    let folder = FileManager.default.temporaryDirectory
-        .appendingPathComponent("blockgroups-" + UUID().uuidString)
+/// An image with a small tree of files. Below 64 MiB there is one super block, and single metadata has one
+/// copy.
+func sampleImage(_ options: [String]) throws -> MkfsImage {
+    let temporary = try TemporaryFolder()
+    let folder = temporary.url
     let manager = FileManager.default
     try manager.createDirectory(
         at: folder.appendingPathComponent("folder/inner"),
@@ -81,20 +82,17 @@ func makeSampleTree() throws -> URL {
         atPath: folder.appendingPathComponent("link").path,
         withDestinationPath: "folder/file1"
     )
-    return folder
+    return try MkfsImage(
+        sizes: [60 << 20],
+        ["-m", "single", "-d", "single", "--rootdir", folder.path] + options
+    )
 }
 
 @Suite(.enabled(if: Machine.hasMkfs, "needs mkfs.btrfs"), .serialized)
 struct PlantedFaultTests {
     @Test(arguments: [["-n", "4096"], ["-n", "16384", "--csum", "xxhash"]])
     func everyPlantedFaultIsFoundAndNamed(options: [String]) throws {
-        let folder = try makeSampleTree()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        // Below 64 MiB there is one super block, and single metadata has one copy.
-        let image = try MkfsImage(
-            sizes: [60 << 20],
-            ["-m", "single", "-d", "single", "--rootdir", folder.path] + options
-        )
+        let image = try sampleImage(options)
         let editor = try ImageEditor(image)
         var sound = try editor.check(CheckOptions(verifiesData: true, readsAllCopies: true))
         sound.removeAll { $0.isRemark }
@@ -109,23 +107,13 @@ struct PlantedFaultTests {
     }
 
     @Test func whereBtrfsCheckFindsErrorsSoDoWe() throws {
-        let folder = try makeSampleTree()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let image = try MkfsImage(
-            sizes: [60 << 20],
-            ["-m", "single", "-d", "single", "-n", "4096", "--rootdir", folder.path]
-        )
+        let image = try sampleImage(["-n", "4096"])
         var random = SeededGenerator.printed("changed items")
         try ImageEditor(image).compareWithBtrfsCheck(60, [1, 2, 3, 4, 5, 7, 10], &random)
     }
 
     @Test func noChangeOfBytesTrapsOrHangsTheCheck() throws {
-        let folder = try makeSampleTree()
-        defer { try? FileManager.default.removeItem(at: folder) }
-        let image = try MkfsImage(
-            sizes: [60 << 20],
-            ["-m", "single", "-d", "single", "-n", "4096", "--rootdir", folder.path]
-        )
+        let image = try sampleImage(["-n", "4096"])
         let editor = try ImageEditor(image)
         var random = SeededGenerator.printed("changed bytes")
         var found = 0
@@ -157,10 +145,6 @@ struct PlantedFaultTests {
         #expect(found > rounds / 2, "\(found) of \(rounds)")
     }
 }
-
-/// BG_TEST_SCALE: how many times the usual number of rounds.
-let testScale =
-    ProcessInfo.processInfo.environment["BG_TEST_SCALE"].flatMap { Int($0) } ?? 1
 
 extension ImageEditor {
     /// Changes items at random; what btrfs check complains of, we must too.

@@ -102,8 +102,9 @@ struct SoundKernelImageTests {
 
     /// What makes trees hard; `extra` names more of it.
     private func live(in point: String, _ extra: String) throws {
-        let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("live.sh").path
-        try run("bash", [script, point] + extra.split(separator: " ").map(String.init))
+        try run(
+            "bash",
+            [testScript("Referee/hard-trees"), point] + extra.split(separator: " ").map(String.init)
+        )
     }
 }
