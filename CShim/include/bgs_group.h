@@ -99,7 +99,7 @@ struct bgs_group {
 
 /* Without the padding at the end, which is not allocated: with malloc's 8 bytes it is whole lines,
  * and groups then lie one behind the other with nothing in between. */
-#define BGS_GROUP_BYTES (11 * BGS_CACHE_LINE - 8)
+#define BGS_GROUP_BYTES (10 * BGS_CACHE_LINE - 8)
 
 /* What a claim in one group asks for. Sectors. */
 struct bgs_wish {

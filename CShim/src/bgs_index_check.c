@@ -105,7 +105,7 @@ static void check_runs(const struct bgs_index *ix, struct tally *tally)
 			CHECK(!ix->root.where[c], "class %u in a root without leaves", c);
 	}
 	CHECK(tally->tree_bytes == ix->tree_bytes, "%u bytes of nodes", ix->tree_bytes);
-	CHECK((uint64_t)ix->unit_next * BGS_UNIT <= ix->tree_area_bytes, "node area overrun");
+	CHECK((uint64_t)ix->unit_next * BGS_UNIT <= bgs_tree_area_bytes(ix), "node area overrun");
 }
 
 static void check_summaries(const struct bgs_index *ix)
