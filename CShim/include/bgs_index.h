@@ -47,6 +47,9 @@ extern "C" {
 /* Every run this long or longer is in the last class. */
 #define BGS_INDEX_OPEN_CLASS 131072u
 
+/* The shortest length that shares its class, and its bin, with others. */
+#define BGS_CLASS_OCTAVES 16u
+
 /* The class of a run: lengths 1..15 are classes 0..14, then 8 classes an octave. @sectors > 0. */
 static inline unsigned bgs_class_of(uint32_t sectors)
 {
@@ -94,9 +97,8 @@ struct bgs_index {
 	uint8_t color;
 	uint8_t level_count;
 	uint8_t table_count;
-	/* bitmap: where its words, lowest tables and first summary lie in the area, in bytes / 64
-	 */
-	uint32_t words_at;
+	/* bitmap: where its lowest tables and first summary lie in the area, in bytes / 64; its
+	 * words are at the start */
 	uint32_t tables_at;
 	uint32_t summary_at;
 	/* a bitmap becomes a tree below this many runs */
@@ -105,7 +107,9 @@ struct bgs_index {
 	uint8_t leaves_near;
 	/* bit a: bitmap area a has pages */
 	uint8_t map_touched;
-	uint16_t reserved;
+	/* 1: a bitmap with one class table, see bgs_index_alone.h; relaxed atomic as a hint */
+	uint8_t takes_alone;
+	uint8_t reserved[5];
 
 	struct bgs_index_node root;
 

@@ -61,11 +61,19 @@ bool bgs_index_uses_avx2(void)
 	return operations() != &bgs_index_scalar;
 }
 
-/* Tables and summaries from the top, so that the hot ones share pages; words last. */
-static void lay_out_map(struct bgs_index *ix)
+static size_t whole_lines(size_t bytes)
+{
+	return (bytes + 63) & ~(size_t)63;
+}
+
+/*
+ * Words first, so that a page has whole chunks; behind them tables and summaries from the top, so
+ * that the hot ones share a page. Return: how many lines the last page has to spare.
+ */
+static uint32_t lay_out_map(struct bgs_index *ix)
 {
 	size_t words[BGS_INDEX_LEVELS], tables[BGS_INDEX_TABLES];
-	size_t at = 0;
+	size_t at;
 
 	words[0] = ((size_t)ix->sectors + 63) / 64;
 	ix->level_count = 1;
@@ -79,32 +87,43 @@ static void lay_out_map(struct bgs_index *ix)
 		tables[ix->table_count] = (tables[ix->table_count - 1] + 63) / 64;
 		ix->table_count++;
 	}
+	at = whole_lines(words[0] * sizeof(uint64_t));
 	for (unsigned t = ix->table_count; t-- > 0;
 	     at += tables[t] * sizeof(struct bgs_class_table))
 		*(t ? &ix->table_far[t - 1] : &ix->tables_at) = (uint32_t)(at / 64);
-	for (unsigned l = ix->level_count; l-- > 0;) {
-		*(l > 1 ? &ix->level_far[l - 2]
-		  : l	? &ix->summary_at
-			: &ix->words_at) = (uint32_t)(at / 64);
-		at += words[l] * (l ? sizeof(struct bgs_level_word) : sizeof(uint64_t));
-		at = (at + 63) & ~(size_t)63;
+	for (unsigned l = ix->level_count; l-- > 1;) {
+		*(l > 1 ? &ix->level_far[l - 2] : &ix->summary_at) = (uint32_t)(at / 64);
+		at = whole_lines(at + words[l] * sizeof(struct bgs_level_word));
 	}
 	ix->map_pages = (uint32_t)bgs_pages(at);
 	ix->tree_bytes_max = (uint32_t)(at - at / 6);
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
 	ix->runs_min_usual = (uint32_t)(at / 22);
 	ix->runs_min = ix->runs_min_usual;
+	return (uint32_t)((bgs_map_area_bytes(ix) - at) / 64);
+}
+
+/* Tables and summaries at different places in different groups, or they compete for cache sets. */
+static void shift_map(struct bgs_index *ix, uint32_t lines)
+{
+	ix->tables_at += lines;
+	ix->summary_at += lines;
+	for (unsigned t = 1; t < BGS_INDEX_TABLES; t++)
+		ix->table_far[t - 1] += lines;
+	for (unsigned l = 2; l < BGS_INDEX_LEVELS; l++)
+		ix->level_far[l - 2] += lines;
 }
 
 int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
 {
 	unsigned char *region;
+	uint32_t spare;
 
 	if (!sectors || sectors > BGS_INDEX_SECTORS_MAX)
 		return -EINVAL;
 	memset(ix, 0, sizeof(*ix));
 	ix->sectors = sectors;
-	lay_out_map(ix);
+	spare = lay_out_map(ix);
 	region = bgs_index_region_get(bgs_region_bytes(ix));
 	if (!region)
 		return -ENOMEM;
@@ -112,6 +131,7 @@ int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
 	ix->color = (uint8_t)(((uintptr_t)ix / 4096 * 7 + (uintptr_t)ix / 64 * 3 +
 			       (uintptr_t)region / 4096 / 5) %
 			      BGS_NEAR_LEAVES);
+	shift_map(ix, ix->color % (spare + 1));
 	ix->leaf_free = BGS_NONE;
 	ix->node_free = BGS_NONE;
 	ix->unit_next = BGS_NEAR_UNITS;

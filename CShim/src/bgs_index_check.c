@@ -167,6 +167,8 @@ void bgs_index_check(const struct bgs_index *ix)
 
 	CHECK(ix->area == bgs_area_address(ix, ix->area_used), "area %u", ix->area_used);
 	CHECK(ix->area_used / 2 == ix->form, "area of the other form");
+	CHECK(ix->takes_alone == (ix->form && ix->table_count == 1 && ix->level_count > 1),
+	      "takes_alone is %u", ix->takes_alone);
 	CHECK(!(ix->trim_wanted >> ix->area_used & 1) || (!ix->form && !ix->height),
 	      "the area in use waits for a trim");
 	CHECK(ix->area_trimmed != ix->area_used + 1 || (!ix->form && !ix->height),

@@ -19,8 +19,11 @@ static unsigned area_pick(struct bgs_index *ix, unsigned first)
 /* From now on an area is in use; nothing of the old one is looked at any more. */
 static void area_use(struct bgs_index *ix, unsigned area)
 {
-	ix->area = bgs_area_address(ix, area);
+	__atomic_store_n(&ix->area, bgs_area_address(ix, area), __ATOMIC_RELAXED);
 	ix->area_used = (uint8_t)area;
+	__atomic_store_n(&ix->takes_alone,
+			 area >= 2 && ix->table_count == 1 && ix->level_count >= 2,
+			 __ATOMIC_RELAXED);
 	ix->trim_wanted &= (uint8_t) ~(1u << area);
 }
 
@@ -74,6 +77,7 @@ static void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len);
 static void map_put(struct bgs_index *ix, const uint32_t *starts, const uint32_t *lens, unsigned n)
 {
 	for (unsigned j = 0; j < n && lens[j]; j++) {
+		map_touch(ix, starts[j]);
 		map_write(ix, starts[j], lens[j], true);
 		map_count(ix, starts[j], lens[j]);
 	}

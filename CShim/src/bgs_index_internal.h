@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bgs_index.h"
+#include "bgs_index_alone.h"
 #include "bgs_paths.h"
 
 #define BGS_FORM_RUNS	0
@@ -37,27 +37,9 @@ _Static_assert(sizeof(struct bgs_index_node) <= BGS_NODE_UNITS * BGS_UNIT, "a no
 _Static_assert(offsetof(struct bgs_index, root) == 64, "the counters fill line 0");
 _Static_assert(sizeof(struct bgs_index) == 496, "an idle group costs next to nothing");
 
-/* One level of the bitmap's summaries: for 64 words below, which have any bit, which have all. */
-struct bgs_level_word {
-	uint64_t any;
-	uint64_t full;
-};
-
-/*
- * Which of 64 chunks (or of 64 tables below) may hold the start of a run of a class. The very first
- * table also counts the runs of the class in the group: next to the bits, because both change
- * together.
- */
-struct bgs_table_row {
-	uint64_t where;
-	uint64_t count;
-};
-
 struct bgs_class_table {
 	struct bgs_table_row of[BGS_INDEX_CLASSES];
 };
-
-#define BGS_CHUNK_SHIFT 12
 
 struct bgs_run {
 	uint32_t start;
@@ -136,11 +118,6 @@ static inline size_t bgs_area_touched(const struct bgs_index *ix, unsigned area)
 	if (area < 2)
 		return (size_t)ix->tree_touched[area] * BGS_PAGE;
 	return ix->map_touched >> (area - 2) & 1 ? bgs_map_area_bytes(ix) : 0;
-}
-
-static inline uint64_t *bgs_map_words(const struct bgs_index *ix)
-{
-	return (uint64_t *)(ix->area + (size_t)ix->words_at * 64);
 }
 
 static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, unsigned level)

@@ -151,7 +151,8 @@ static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t s
 static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start,
 						      uint32_t len, struct bgs_run *run_out)
 {
-	if (__builtin_expect(map_add_alone(ix, start, len), 1)) {
+	if (__builtin_expect(ix->takes_alone && len < 64, 1) &&
+	    bgs_index_add_alone(ix, start, len, bgs_class_of(len), false)) {
 		run_out->start = start;
 		run_out->len = len;
 		return 0;
