@@ -254,6 +254,25 @@ void bg_group_put(struct bg_group *group);
 int bg_group_add_free_space(struct bg_group *group, uint64_t logical, uint64_t length);
 
 /**
+ * bg_add_free_space() - say that many ranges are free, of any groups, in any order.
+ * @allocator:	allocator.
+ * @extents:	ranges, each whole sectors of one group; sorted by address when the call returns.
+ * @count:	how many; 0 is fine.
+ * @added_out:	how many of them, the first of the sorted array, are free now: all, or those
+ *		before the one that was refused. Set whenever no pointer is NULL.
+ *
+ * As bg_group_add_free_space() for each in order of address, until one is refused, and
+ * several times faster for the free space of shattered groups: give it all you have at
+ * once. Sorts in place, so that it never fails for want of memory; two ranges may not
+ * overlap. Claims go on meanwhile and see each range as it is added.
+ *
+ * Return: 0, -EINVAL (a pointer is NULL, or a range unaligned or not inside one group)
+ * or -EEXIST (some of a range is free already).
+ */
+int bg_add_free_space(struct bg_allocator *allocator, struct bg_extent *extents, size_t count,
+		      size_t *added_out);
+
+/**
  * bg_group_remove_free_space() - say that a free range of a group is in use.
  * @group:	group.
  * @logical:	first byte; sector-aligned.

@@ -72,7 +72,10 @@ struct bgs_group {
 	/* BGS_GROUP_*; relaxed atomic for readers without the lock. */
 	uint8_t state;
 	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
-	uint32_t caching;
+	uint8_t caching;
+	/* The allocator's; never changes. */
+	uint8_t sector_shift;
+	uint16_t pad;
 
 	/* Open windows that this group lends. */
 	struct bgs_window *lent;
@@ -99,7 +102,7 @@ struct bgs_group {
 
 /* Without the padding at the end, which is not allocated: with malloc's 8 bytes it is whole lines,
  * and groups then lie one behind the other with nothing in between. */
-#define BGS_GROUP_BYTES (11 * BGS_CACHE_LINE - 8)
+#define BGS_GROUP_BYTES (10 * BGS_CACHE_LINE - 8)
 
 /* What a claim in one group asks for. Sectors. */
 struct bgs_wish {
@@ -117,8 +120,11 @@ struct bgs_wish {
  * All of these take the free-space lock themselves. Ranges lie inside the group.
  * Errors: negative errno; a refused call changes nothing.
  */
-/* 0 or -EEXIST. */
-int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/*
+ * Say that a range is free, in bytes, which need not be whole sectors of the group. 0, -EEXIST,
+ * or -EINVAL.
+ */
+int bgs_group_add(struct bgs_group *group, uint64_t logical, uint64_t length);
 /* 0 or -ENOENT. */
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /*

@@ -47,6 +47,9 @@ extern "C" {
 /* Every run this long or longer is in the last class. */
 #define BGS_INDEX_OPEN_CLASS 131072u
 
+/* The shortest length that shares its class, and its bin, with others. */
+#define BGS_CLASS_OCTAVES 16u
+
 /* The class of a run: lengths 1..15 are classes 0..14, then 8 classes an octave. @sectors > 0. */
 static inline unsigned bgs_class_of(uint32_t sectors)
 {
@@ -94,14 +97,19 @@ struct bgs_index {
 	uint8_t color;
 	uint8_t level_count;
 	uint8_t table_count;
-	/* bitmap: where its words, lowest tables and first summary lie in the area, in bytes / 64
-	 */
-	uint32_t words_at;
+	/* bitmap: where its lowest tables and first summary lie in the area, in bytes / 64; its
+	 * words are at the start */
 	uint32_t tables_at;
 	uint32_t summary_at;
 	/* a bitmap becomes a tree below this many runs */
 	uint32_t runs_min;
-	uint32_t reserved;
+	/* leaves of the first page that were handed out */
+	uint8_t leaves_near;
+	/* bit a: bitmap area a has pages */
+	uint8_t map_touched;
+	/* 1: a bitmap with one class table, see bgs_index_alone.h; relaxed atomic as a hint */
+	uint8_t takes_alone;
+	uint8_t reserved[5];
 
 	struct bgs_index_node root;
 
@@ -110,21 +118,17 @@ struct bgs_index {
 	uint32_t unit_next;
 	uint32_t leaf_free;
 	uint32_t node_free;
-	uint32_t leaves_near;
 	uint32_t tree_bytes;
-	/* the tree becomes a bitmap above this many bytes of nodes */
+	/* the tree becomes a bitmap above this many bytes of nodes; the size of an area follows */
 	uint32_t tree_bytes_max;
-	/* all levels and class tables of the bitmap, in bytes / 64 */
-	uint32_t level_at[BGS_INDEX_LEVELS];
-	uint32_t table_at[BGS_INDEX_TABLES];
-	unsigned char *region;
-	size_t tree_area_bytes;
-	size_t map_area_bytes;
-	/* pages touched in each area, bytes; 0 after a trim */
-	size_t touched[4];
 	/* runs_min of a bitmap that did not come early */
 	uint32_t runs_min_usual;
-	uint32_t reserved_tail;
+	/* bitmap: the levels from 2 on and the tables from 1 on, in bytes / 64 */
+	uint32_t level_far[BGS_INDEX_LEVELS - 2];
+	uint32_t table_far[BGS_INDEX_TABLES - 1];
+	uint32_t map_pages;
+	/* pages touched in each node area; 0 after a trim */
+	uint32_t tree_touched[2];
 };
 
 /**

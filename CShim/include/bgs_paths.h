@@ -17,8 +17,8 @@ struct bgs_paths {
 	/* Claim from a space, its home first: 0, or -ENOSPC: its directory knows of nothing. */
 	int (*claim)(struct bgs_allocator *allocator, struct bgs_space *space, uint32_t sectors,
 		     uint32_t need, uint64_t *sector_out);
-	/* bgs_group_add() to a group that lends nothing; -EAGAIN where it does. */
-	int (*add)(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+	/* Any add to a group that lends nothing; the lock held. */
+	int (*add)(struct bgs_group *group, uint32_t start, uint32_t sectors);
 	/* bgs_allocator_give_back(), through the lock. */
 	int (*give_back)(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors);
 };

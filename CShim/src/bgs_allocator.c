@@ -131,6 +131,7 @@ static struct bgs_group *make_group(struct bgs_allocator *allocator, uint64_t lo
 	group->caching = cached ? BGS_CACHING_FINISHED : BGS_CACHING_NONE;
 	group->first_sector = logical >> allocator->sector_shift;
 	group->sector_count = (uint32_t)(length >> allocator->sector_shift);
+	group->sector_shift = (uint8_t)allocator->sector_shift;
 	group->allocator = allocator;
 	group->logical = logical;
 	group->length = length;

@@ -134,21 +134,6 @@ bool bgs_group_recall(struct bgs_group *group)
 	return any;
 }
 
-int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
-{
-	int ret = __atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED)->add(group, sector, sectors);
-
-	if (__builtin_expect(ret != -EAGAIN, 1))
-		return ret;
-	bgs_spin_lock(&group->lock);
-	bgs_group_recall_locked(group);
-	ret = bgs_group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
-	if (ret == 0)
-		group_note_added(group, (uint32_t)sectors);
-	group_unlock_trim(group);
-	return ret;
-}
-
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
 	int ret;

@@ -67,6 +67,19 @@ int bgs_group_index_remove(struct bgs_group *group, uint32_t start, uint32_t sec
 /* Runs that one turn under the lock announces. */
 #define ANNOUNCE_RUNS 256
 
+/*
+ * Lengths with a bin of their own, all at once: from now on whoever adds another run of such a
+ * length to those that are there need not tell (bgs_group_add()).
+ */
+static void announce_short(struct bgs_group *group)
+{
+	uint64_t short_runs =
+		group->index.present[0] & ((UINT64_C(1) << (BGS_CLASS_OCTAVES - 1)) - 1);
+
+	for (; short_runs; short_runs &= short_runs - 1)
+		group_came(group, (uint32_t)__builtin_ctzll(short_runs) + 1);
+}
+
 /* Tell the directory of some more of the runs. Return: false when it knows all, or is not to. */
 static bool announce_some(struct bgs_group *group, uint32_t *from)
 {
@@ -75,6 +88,8 @@ static bool announce_some(struct bgs_group *group, uint32_t *from)
 	bool more = false;
 
 	bgs_spin_lock(&group->lock);
+	if (*from == 0 && group->claimable)
+		announce_short(group);
 	for (turn = 0; turn < ANNOUNCE_RUNS && group->claimable; turn++) {
 		more = bgs_index_next(&group->index, *from, &start, &length);
 		if (!more)

@@ -61,16 +61,19 @@ bool bgs_index_uses_avx2(void)
 	return operations() != &bgs_index_scalar;
 }
 
-static size_t pages(size_t bytes)
+static size_t whole_lines(size_t bytes)
 {
-	return (bytes + 4095) & ~(size_t)4095;
+	return (bytes + 63) & ~(size_t)63;
 }
 
-/* Tables and summaries from the top, so that the hot ones share pages; words last. */
-static void lay_out_map(struct bgs_index *ix)
+/*
+ * Words first, so that a page has whole chunks; behind them tables and summaries from the top, so
+ * that the hot ones share a page. Return: how many lines the last page has to spare.
+ */
+static uint32_t lay_out_map(struct bgs_index *ix)
 {
 	size_t words[BGS_INDEX_LEVELS], tables[BGS_INDEX_TABLES];
-	size_t at = 0;
+	size_t at;
 
 	words[0] = ((size_t)ix->sectors + 63) / 64;
 	ix->level_count = 1;
@@ -84,43 +87,51 @@ static void lay_out_map(struct bgs_index *ix)
 		tables[ix->table_count] = (tables[ix->table_count - 1] + 63) / 64;
 		ix->table_count++;
 	}
+	at = whole_lines(words[0] * sizeof(uint64_t));
 	for (unsigned t = ix->table_count; t-- > 0;
 	     at += tables[t] * sizeof(struct bgs_class_table))
-		ix->table_at[t] = (uint32_t)(at / 64);
-	for (unsigned l = ix->level_count; l-- > 0;) {
-		ix->level_at[l] = (uint32_t)(at / 64);
-		at += words[l] * (l ? sizeof(struct bgs_level_word) : sizeof(uint64_t));
-		at = (at + 63) & ~(size_t)63;
+		*(t ? &ix->table_far[t - 1] : &ix->tables_at) = (uint32_t)(at / 64);
+	for (unsigned l = ix->level_count; l-- > 1;) {
+		*(l > 1 ? &ix->level_far[l - 2] : &ix->summary_at) = (uint32_t)(at / 64);
+		at = whole_lines(at + words[l] * sizeof(struct bgs_level_word));
 	}
-	ix->words_at = ix->level_at[0];
-	ix->summary_at = ix->level_at[1];
-	ix->tables_at = ix->table_at[0];
-	ix->map_area_bytes = pages(at);
+	ix->map_pages = (uint32_t)bgs_pages(at);
 	ix->tree_bytes_max = (uint32_t)(at - at / 6);
 	/* A run costs 10 to 11 bytes in the tree: back when that is half of the bitmap. */
 	ix->runs_min_usual = (uint32_t)(at / 22);
 	ix->runs_min = ix->runs_min_usual;
+	return (uint32_t)((bgs_map_area_bytes(ix) - at) / 64);
+}
+
+/* Tables and summaries at different places in different groups, or they compete for cache sets. */
+static void shift_map(struct bgs_index *ix, uint32_t lines)
+{
+	ix->tables_at += lines;
+	ix->summary_at += lines;
+	for (unsigned t = 1; t < BGS_INDEX_TABLES; t++)
+		ix->table_far[t - 1] += lines;
+	for (unsigned l = 2; l < BGS_INDEX_LEVELS; l++)
+		ix->level_far[l - 2] += lines;
 }
 
 int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
 {
-	size_t slack = 64 * BGS_UNIT;
+	unsigned char *region;
+	uint32_t spare;
 
 	if (!sectors || sectors > BGS_INDEX_SECTORS_MAX)
 		return -EINVAL;
 	memset(ix, 0, sizeof(*ix));
 	ix->sectors = sectors;
-	lay_out_map(ix);
-	/* Leaves and interior nodes keep apart free lists: each kind may have had its time. */
-	ix->tree_area_bytes =
-		pages(BGS_NEAR_UNITS * BGS_UNIT + 2 * (size_t)ix->tree_bytes_max + slack);
-	ix->region = bgs_index_region_get(2 * (ix->tree_area_bytes + ix->map_area_bytes));
-	if (!ix->region)
+	spare = lay_out_map(ix);
+	region = bgs_index_region_get(bgs_region_bytes(ix));
+	if (!region)
 		return -ENOMEM;
-	ix->area = ix->region;
+	ix->area = region;
 	ix->color = (uint8_t)(((uintptr_t)ix / 4096 * 7 + (uintptr_t)ix / 64 * 3 +
-			       (uintptr_t)ix->region / 4096 / 5) %
+			       (uintptr_t)region / 4096 / 5) %
 			      BGS_NEAR_LEAVES);
+	shift_map(ix, ix->color % (spare + 1));
 	ix->leaf_free = BGS_NONE;
 	ix->node_free = BGS_NONE;
 	ix->unit_next = BGS_NEAR_UNITS;
@@ -131,8 +142,8 @@ int bgs_index_init(struct bgs_index *ix, uint32_t sectors)
 
 void bgs_index_destroy(struct bgs_index *ix)
 {
-	if (ix->region)
-		bgs_index_region_put(ix->region, 2 * (ix->tree_area_bytes + ix->map_area_bytes));
+	if (ix->area)
+		bgs_index_region_put(bgs_area_address(ix, 0), bgs_region_bytes(ix));
 	memset(ix, 0, sizeof(*ix));
 }
 
@@ -233,7 +244,7 @@ size_t bgs_index_bytes(const struct bgs_index *ix)
 	size_t bytes = sizeof(*ix);
 
 	for (unsigned area = 0; area < 4; area++)
-		bytes += ix->touched[area];
+		bytes += bgs_area_touched(ix, area);
 	return bytes;
 }
 
@@ -256,7 +267,7 @@ bool bgs_index_trim_begin(struct bgs_index *ix, struct bgs_index_trim *trim_out)
 	ix->trim_wanted &= (uint8_t) ~(1u << area);
 	ix->area_trimmed = (uint8_t)(area + 1);
 	trim_out->address = bgs_area_address(ix, area);
-	trim_out->bytes = ix->touched[area];
+	trim_out->bytes = bgs_area_touched(ix, area);
 	trim_out->done = false;
 	return true;
 }
@@ -270,8 +281,10 @@ void bgs_index_trim_end(struct bgs_index *ix, const struct bgs_index_trim *trim)
 {
 	/* An area whose pages could not go still counts, and is cleared by hand before its next
 	 * use. */
-	if (ix->area_trimmed && trim->done)
-		ix->touched[ix->area_trimmed - 1] = 0;
+	if (ix->area_trimmed > 2 && trim->done)
+		ix->map_touched &= (uint8_t) ~(1u << (ix->area_trimmed - 3));
+	else if (ix->area_trimmed && trim->done)
+		ix->tree_touched[ix->area_trimmed - 1] = 0;
 	ix->area_trimmed = 0;
 }
 

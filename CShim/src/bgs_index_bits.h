@@ -154,6 +154,16 @@ static inline void map_summarise(struct bgs_index *ix, uint32_t first, uint32_t 
 	}
 }
 
+/*
+ * The first run of a chunk may come into a page that was never touched: reading it would map the
+ * page of zeroes, and the write then fault a second time.
+ */
+static inline void map_touch(struct bgs_index *ix, uint32_t start)
+{
+	if (ix->level_count > 1 && !bgs_map_level(ix, 1)[start >> BGS_CHUNK_SHIFT].any)
+		bgs_map_words(ix)[start >> 6] = 0;
+}
+
 /* Sets or clears the bits of a range that is not empty. */
 static inline void map_write(struct bgs_index *ix, uint32_t start, uint32_t len, bool set)
 {
@@ -216,47 +226,11 @@ static inline bool map_any(const struct bgs_index *ix, uint32_t start, uint32_t 
 	return word || map_next_set(ix, start) < start + len;
 }
 
-/*
- * The usual add, in a group with one table: inside one word, touching no free sector, in a chunk
- * that has some. False, with nothing changed, when it is not that.
- */
-static inline bool map_add_alone(struct bgs_index *ix, uint32_t start, uint32_t len)
-{
-	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask;
-	struct bgs_table_row *row;
-	unsigned bit = start & 63, c;
-
-	if (__builtin_expect(
-		    bit == 0 || bit + len >= 64 || ix->table_count != 1 || ix->level_count < 2, 0))
-		return false;
-	if (len >= 64)
-		__builtin_unreachable();
-	c = bgs_class_of(len);
-	row = &bgs_map_table(ix, 0)->of[c];
-	before = *word;
-	mask = ~(~(uint64_t)0 << len) << bit;
-	if (__builtin_expect((before & (mask | mask << 1 | mask >> 1)) != 0, 0))
-		return false;
-	if (!before) {
-		uint64_t *up = &bgs_map_level(ix, 1)[start >> BGS_CHUNK_SHIFT].any;
-
-		if (__builtin_expect(!*up, 0))
-			return false;
-		*up |= (uint64_t)1 << (start >> 6 & 63);
-	}
-	*word = before | mask;
-	row->where |= (uint64_t)1 << (start >> BGS_CHUNK_SHIFT);
-	row->count++;
-	ix->present[c >> 6] |= (uint64_t)1 << (c & 63);
-	ix->run_count++;
-	ix->free_sectors += len;
-	return true;
-}
-
 static inline int map_add(struct bgs_index *ix, uint32_t start, uint32_t len)
 {
 	uint32_t end = start + len, left = start, right = end;
 
+	map_touch(ix, start);
 	if (map_any(ix, start, len))
 		return -EEXIST;
 	if (start && map_bit(ix, start - 1)) {

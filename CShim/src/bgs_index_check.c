@@ -105,7 +105,7 @@ static void check_runs(const struct bgs_index *ix, struct tally *tally)
 			CHECK(!ix->root.where[c], "class %u in a root without leaves", c);
 	}
 	CHECK(tally->tree_bytes == ix->tree_bytes, "%u bytes of nodes", ix->tree_bytes);
-	CHECK((uint64_t)ix->unit_next * BGS_UNIT <= ix->tree_area_bytes, "node area overrun");
+	CHECK((uint64_t)ix->unit_next * BGS_UNIT <= bgs_tree_area_bytes(ix), "node area overrun");
 }
 
 static void check_summaries(const struct bgs_index *ix)
@@ -167,6 +167,8 @@ void bgs_index_check(const struct bgs_index *ix)
 
 	CHECK(ix->area == bgs_area_address(ix, ix->area_used), "area %u", ix->area_used);
 	CHECK(ix->area_used / 2 == ix->form, "area of the other form");
+	CHECK(ix->takes_alone == (ix->form && ix->table_count == 1 && ix->level_count > 1),
+	      "takes_alone is %u", ix->takes_alone);
 	CHECK(!(ix->trim_wanted >> ix->area_used & 1) || (!ix->form && !ix->height),
 	      "the area in use waits for a trim");
 	CHECK(ix->area_trimmed != ix->area_used + 1 || (!ix->form && !ix->height),

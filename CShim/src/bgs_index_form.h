@@ -16,28 +16,39 @@ static unsigned area_pick(struct bgs_index *ix, unsigned first)
 	return ix->area_trimmed == first + 1 ? first + 1 : first;
 }
 
-static void area_touched(struct bgs_index *ix, size_t bytes)
+/* From now on an area is in use; nothing of the old one is looked at any more. */
+static void area_use(struct bgs_index *ix, unsigned area)
 {
-	bytes = (bytes + 4095) & ~(size_t)4095;
-	if (ix->touched[ix->area_used] < bytes)
-		ix->touched[ix->area_used] = bytes;
+	__atomic_store_n(&ix->area, bgs_area_address(ix, area), __ATOMIC_RELAXED);
+	ix->area_used = (uint8_t)area;
+	__atomic_store_n(&ix->takes_alone,
+			 area >= 2 && ix->table_count == 1 && ix->level_count >= 2,
+			 __ATOMIC_RELAXED);
+	ix->trim_wanted &= (uint8_t) ~(1u << area);
+}
+
+/* So many units of the node area in use have been handed out. */
+static void area_touched(struct bgs_index *ix, uint32_t units)
+{
+	uint32_t pages = (uint32_t)bgs_pages((size_t)units * BGS_UNIT);
+
+	if (ix->tree_touched[ix->area_used] < pages)
+		ix->tree_touched[ix->area_used] = pages;
 }
 
 /* An area with pages that is no longer used waits for a trim. */
 static void area_leave(struct bgs_index *ix)
 {
 	if (ix->form == BGS_FORM_RUNS)
-		area_touched(ix, ix->leaves_near ? (size_t)ix->unit_next * BGS_UNIT : 0);
-	if (ix->touched[ix->area_used])
+		area_touched(ix, ix->leaves_near ? ix->unit_next : 0);
+	if (bgs_area_touched(ix, ix->area_used))
 		ix->trim_wanted |= (uint8_t)(1u << ix->area_used);
 }
 
 static void runs_reset(struct bgs_index *ix)
 {
 	ix->form = BGS_FORM_RUNS;
-	ix->area_used = (uint8_t)area_pick(ix, 0);
-	ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
-	ix->area = bgs_area_address(ix, ix->area_used);
+	area_use(ix, area_pick(ix, 0));
 	ix->height = 0;
 	ix->leaf_free = BGS_NONE;
 	ix->node_free = BGS_NONE;
@@ -66,6 +77,7 @@ static void runs_append(struct bgs_index *ix, uint32_t start, uint32_t len);
 static void map_put(struct bgs_index *ix, const uint32_t *starts, const uint32_t *lens, unsigned n)
 {
 	for (unsigned j = 0; j < n && lens[j]; j++) {
+		map_touch(ix, starts[j]);
 		map_write(ix, starts[j], lens[j], true);
 		map_count(ix, starts[j], lens[j]);
 	}
@@ -91,12 +103,10 @@ static void index_to_bitmap(struct bgs_index *ix)
 
 	area_leave(ix);
 	ix->form = BGS_FORM_BITMAP;
-	ix->area_used = (uint8_t)area_pick(ix, 2);
-	ix->area = bgs_area_address(ix, ix->area_used);
-	ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
-	if (ix->touched[ix->area_used])
-		memset(ix->area, 0, ix->map_area_bytes);
-	area_touched(ix, ix->map_area_bytes);
+	area_use(ix, area_pick(ix, 2));
+	if (bgs_area_touched(ix, ix->area_used))
+		memset(ix->area, 0, bgs_map_area_bytes(ix));
+	ix->map_touched |= (uint8_t)(1u << (ix->area_used - 2));
 	/* One that came early stays for as long as its runs do. */
 	ix->runs_min =
 		ix->run_count / 2 < ix->runs_min_usual ? ix->run_count / 2 : ix->runs_min_usual;

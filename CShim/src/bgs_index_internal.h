@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "bgs_index.h"
+#include "bgs_index_alone.h"
 #include "bgs_paths.h"
 
 #define BGS_FORM_RUNS	0
@@ -35,29 +35,11 @@ struct bgs_leaf {
 _Static_assert(sizeof(struct bgs_leaf) == BGS_LEAF_UNITS * BGS_UNIT, "a leaf is two units");
 _Static_assert(sizeof(struct bgs_index_node) <= BGS_NODE_UNITS * BGS_UNIT, "a node is three units");
 _Static_assert(offsetof(struct bgs_index, root) == 64, "the counters fill line 0");
-_Static_assert(sizeof(struct bgs_index) <= 560, "an idle group costs next to nothing");
-
-/* One level of the bitmap's summaries: for 64 words below, which have any bit, which have all. */
-struct bgs_level_word {
-	uint64_t any;
-	uint64_t full;
-};
-
-/*
- * Which of 64 chunks (or of 64 tables below) may hold the start of a run of a class. The very first
- * table also counts the runs of the class in the group: next to the bits, because both change
- * together.
- */
-struct bgs_table_row {
-	uint64_t where;
-	uint64_t count;
-};
+_Static_assert(sizeof(struct bgs_index) == 496, "an idle group costs next to nothing");
 
 struct bgs_class_table {
 	struct bgs_table_row of[BGS_INDEX_CLASSES];
 };
-
-#define BGS_CHUNK_SHIFT 12
 
 struct bgs_run {
 	uint32_t start;
@@ -92,31 +74,63 @@ extern const struct bgs_index_operations bgs_index_avx2;
 unsigned char *bgs_index_region_get(size_t bytes);
 void bgs_index_region_put(unsigned char *region, size_t bytes);
 
-/* Areas 0 and 1 are for nodes, 2 and 3 for bitmaps: one of each may be under trim while the other
- * is used. */
-static inline unsigned char *bgs_area_address(const struct bgs_index *ix, unsigned area)
+#define BGS_PAGE 4096u
+
+static inline size_t bgs_pages(size_t bytes)
 {
-	if (area < 2)
-		return ix->region + area * ix->tree_area_bytes;
-	return ix->region + 2 * ix->tree_area_bytes + (area - 2) * ix->map_area_bytes;
+	return (bytes + BGS_PAGE - 1) / BGS_PAGE;
 }
 
-static inline uint64_t *bgs_map_words(const struct bgs_index *ix)
+/* Leaves and interior nodes keep apart free lists: each kind may have had its time. */
+static inline size_t bgs_tree_area_bytes(const struct bgs_index *ix)
 {
-	return (uint64_t *)(ix->area + (size_t)ix->words_at * 64);
+	return BGS_PAGE *
+	       bgs_pages((BGS_NEAR_UNITS + 64) * BGS_UNIT + 2 * (size_t)ix->tree_bytes_max);
+}
+
+static inline size_t bgs_map_area_bytes(const struct bgs_index *ix)
+{
+	return (size_t)ix->map_pages * BGS_PAGE;
+}
+
+/* Areas 0 and 1 are for nodes, 2 and 3 for bitmaps: one of each may be under trim while the other
+ * is used. */
+static inline size_t bgs_area_offset(const struct bgs_index *ix, unsigned area)
+{
+	if (area < 2)
+		return area * bgs_tree_area_bytes(ix);
+	return 2 * bgs_tree_area_bytes(ix) + (area - 2) * bgs_map_area_bytes(ix);
+}
+
+static inline size_t bgs_region_bytes(const struct bgs_index *ix)
+{
+	return bgs_area_offset(ix, 4);
+}
+
+static inline unsigned char *bgs_area_address(const struct bgs_index *ix, unsigned area)
+{
+	return ix->area - bgs_area_offset(ix, ix->area_used) + bgs_area_offset(ix, area);
+}
+
+/* Bytes of an area that have been touched since its last trim. */
+static inline size_t bgs_area_touched(const struct bgs_index *ix, unsigned area)
+{
+	if (area < 2)
+		return (size_t)ix->tree_touched[area] * BGS_PAGE;
+	return ix->map_touched >> (area - 2) & 1 ? bgs_map_area_bytes(ix) : 0;
 }
 
 static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, unsigned level)
 {
 	/* The first summary's place is in line 0, the others' are further off. */
-	uint32_t at = level == 1 ? ix->summary_at : ix->level_at[level];
+	uint32_t at = level == 1 ? ix->summary_at : ix->level_far[level - 2];
 
 	return (struct bgs_level_word *)(ix->area + (size_t)at * 64);
 }
 
 static inline struct bgs_class_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
 {
-	uint32_t at = level == 0 ? ix->tables_at : ix->table_at[level];
+	uint32_t at = level == 0 ? ix->tables_at : ix->table_far[level - 1];
 
 	return (struct bgs_class_table *)(ix->area + (size_t)at * 64);
 }

@@ -13,12 +13,10 @@ static __attribute__((noinline)) void runs_make_room(struct bgs_index *ix, struc
 {
 	if (ix->height == 0) {
 		/* The area may be under trim, or have been left: choose anew. */
-		ix->area_used = (uint8_t)area_pick(ix, 0);
-		ix->area = bgs_area_address(ix, ix->area_used);
-		ix->trim_wanted &= (uint8_t) ~(1u << ix->area_used);
+		area_use(ix, area_pick(ix, 0));
 	}
 	tree_make_room(ix, path, at);
-	area_touched(ix, (size_t)ix->unit_next * BGS_UNIT);
+	area_touched(ix, ix->unit_next);
 }
 
 /* The run after the gap that was just filled is the first of the next leaf: take it out, and it
@@ -153,7 +151,8 @@ static __attribute__((noinline)) int bitmap_add(struct bgs_index *ix, uint32_t s
 static __attribute__((noinline)) int bitmap_add_usual(struct bgs_index *ix, uint32_t start,
 						      uint32_t len, struct bgs_run *run_out)
 {
-	if (__builtin_expect(map_add_alone(ix, start, len), 1)) {
+	if (__builtin_expect(ix->takes_alone && len < 64, 1) &&
+	    bgs_index_add_alone(ix, start, len, bgs_class_of(len), false)) {
 		run_out->start = start;
 		run_out->len = len;
 		return 0;

@@ -244,38 +244,14 @@ VEC int add_noted(struct bgs_group *group, uint32_t start, uint32_t sectors)
 	return 0;
 }
 
-/* The lock held, which it leaves. */
-static __attribute__((noinline)) int add_rest(struct bgs_group *group, uint32_t start,
-					      uint32_t sectors)
+/* Says that a range is free; the lock held, and the group lends nothing. */
+static int path_add(struct bgs_group *group, uint32_t start, uint32_t sectors)
 {
-	int ret = -EAGAIN;
+	int ret = add_noted(group, start, sectors);
 
-	if (!group->lends) {
-		ret = add_noted(group, start, sectors);
-		if (ret == 0)
-			group_note_added(group, sectors);
-	}
-	group_unlock_trim(group);
+	if (ret == 0)
+		group_note_added(group, sectors);
 	return ret;
-}
-
-/* bgs_group_add(), to a group that lends nothing; -EAGAIN: it lends. */
-static int path_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
-{
-	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
-
-	__builtin_prefetch(&group->index, 1);
-	bgs_spin_lock(&group->lock);
-	/* The free space of a shattered group, run by run. */
-	if (__builtin_expect(group->index.form != BGS_FORM_BITMAP || group->lends ||
-				     !map_add_alone(&group->index, start, length),
-			     0))
-		return add_rest(group, start, length);
-	if (group->claimable)
-		bgs_block_set(group->block, group->slot, bgs_bin_of(length));
-	group_note_added(group, length);
-	bgs_spin_unlock(&group->lock);
-	return 0;
 }
 
 static int path_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)

@@ -61,6 +61,23 @@ package struct AllocatorHandle {
         unsafe bgs_allocator_claim_bytes(core, flags, length, &logical)
     }
 
+    /// Says that many ranges are free, in any order; sorts them.
+    ///
+    /// - Parameter ranges: `count` structs of two words, the first byte and the length.
+    /// - Returns: 0, -EINVAL or -EEXIST; `added` is how many of the sorted ones are free now.
+    package func addFreeSpace(
+        _ ranges: UnsafeMutableRawPointer,
+        count: Int,
+        added: inout Int
+    ) -> CInt {
+        unsafe bgs_add_many(
+            core,
+            ranges.assumingMemoryBound(to: bgs_byte_range.self),
+            count,
+            &added
+        )
+    }
+
     /// - Returns: 0, -EINVAL or -EEXIST.
     @inline(__always)
     package func giveBack(_ logical: UInt64, _ length: UInt64) -> CInt {

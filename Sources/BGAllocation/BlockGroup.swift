@@ -65,8 +65,7 @@ package struct GroupReference {
 
     /// - Returns: 0 or a negative errno: EINVAL, EEXIST.
     package func addFreeSpace(_ logical: UInt64, _ length: UInt64) -> CInt {
-        guard let range = sectors(logical, length) else { return -bgs_einval }
-        return unsafe bgs_group_add(pointer, range.first, range.count)
+        unsafe bgs_group_add(pointer, logical, length)
     }
 
     /// - Returns: 0 or a negative errno: EINVAL, ENOENT.

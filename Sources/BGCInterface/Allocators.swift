@@ -100,6 +100,21 @@ public func bg_allocator_remove_group(_ allocator: OpaquePointer?, _ logical: UI
 }
 
 @c @implementation
+public func bg_add_free_space(
+    _ allocator: OpaquePointer?,
+    _ extents: UnsafeMutablePointer<bg_extent>?,
+    _ count: Int,
+    _ added_out: UnsafeMutablePointer<Int>?
+) -> CInt {
+    guard let allocator = unsafe allocator, let extents = unsafe extents,
+        let out = unsafe added_out
+    else { return refuseArgument("a pointer is NULL") }
+    return unsafe returnCode(
+        AllocatorHandle(opaque: allocator).addFreeSpace(extents, count: count, added: &out.pointee)
+    )
+}
+
+@c @implementation
 public func bg_claim(
     _ allocator: OpaquePointer?,
     _ options: UnsafePointer<bg_claim_options>?,

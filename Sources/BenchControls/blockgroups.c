@@ -23,6 +23,7 @@
 #pragma weak bg_group_get
 #pragma weak bg_group_put
 #pragma weak bg_group_add_free_space
+#pragma weak bg_add_free_space
 #pragma weak bg_group_stat
 #pragma weak bg_claim
 #pragma weak bg_give_back
@@ -35,6 +36,8 @@ struct library {
 	struct bg_group *(*group_get)(struct bg_allocator *allocator, uint64_t logical);
 	void (*group_put)(struct bg_group *group);
 	int (*add_free_space)(struct bg_group *group, uint64_t logical, uint64_t length);
+	int (*add_free_spaces)(struct bg_allocator *allocator, struct bg_extent *extents,
+			       size_t count, size_t *added_out);
 	int (*stat)(struct bg_group *group, struct bg_group_stat *out);
 	int (*claim)(struct bg_allocator *allocator, const struct bg_claim_options *options,
 		     struct bg_extent *out);
@@ -58,6 +61,7 @@ static void use_linked_functions(void)
 	library.group_get = bg_group_get;
 	library.group_put = bg_group_put;
 	library.add_free_space = bg_group_add_free_space;
+	library.add_free_spaces = bg_add_free_space;
 	library.stat = bg_group_stat;
 	library.claim = bg_claim;
 	library.give_back = bg_give_back;
@@ -84,6 +88,8 @@ const char *bench_use_library(const char *path)
 
 	if (!handle)
 		return dlerror();
+	/* A library from before 0.2 has it not. */
+	*(void **)&found.add_free_spaces = dlsym(handle, "bg_add_free_space");
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		void *symbol = dlsym(handle, wanted[i].name);
 
@@ -192,6 +198,17 @@ static int our_add_free(void *opaque, size_t group, uint64_t address, uint64_t b
 	return library.add_free_space(state->groups[group], address, bytes);
 }
 
+static int our_add_free_many(void *opaque, struct bench_range *ranges, size_t count)
+{
+	struct our_state *state = opaque;
+	size_t added;
+
+	_Static_assert(sizeof(*ranges) == sizeof(struct bg_extent), "the same two words");
+	if (!library.add_free_spaces)
+		return -ENOSYS;
+	return library.add_free_spaces(state->allocator, (struct bg_extent *)ranges, count, &added);
+}
+
 static void our_describe(void *opaque, struct bench_free_space *out)
 {
 	struct our_state *state = opaque;
@@ -221,6 +238,7 @@ const struct bench_competitor bench_blockgroups = {
 	.claim = our_claim,
 	.give_back = our_give_back,
 	.add_free = our_add_free,
+	.add_free_many = our_add_free_many,
 	.describe = our_describe,
 };
 
@@ -235,5 +253,6 @@ const struct bench_competitor bench_blockgroups_lock = {
 	.claim = our_claim,
 	.give_back = our_give_back,
 	.add_free = our_add_free,
+	.add_free_many = our_add_free_many,
 	.describe = our_describe,
 };

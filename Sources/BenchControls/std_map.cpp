@@ -146,4 +146,5 @@ extern const struct bench_competitor bench_std_map = {
 	std_map_give_back,
 	std_map_add_free,
 	std_map_describe,
+	nullptr,
 };

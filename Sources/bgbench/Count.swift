@@ -82,6 +82,7 @@ extension Bgbench {
         @Option var spacing: UInt64
         @Option var seed: UInt64 = 1
         @Option var library: String?
+        @Option var batch: UInt64 = 0
         @Flag var shuffled = false
         @Flag var allFree = false
         @Flag var verify = false
@@ -99,6 +100,7 @@ extension Bgbench {
                     extents: extents,
                     spacing: spacing,
                     shuffled: shuffled,
+                    batch: batch,
                     seed: seed
                 )
             else { throw ExitCode.failure }

@@ -13,6 +13,8 @@ struct DensityCase {
     let spacing: UInt64
     let isShuffled: Bool
     let isAllFree: Bool
+    /// Ranges in a call; 0: a call each.
+    var batch: UInt64 = 0
 
     static func all(quick: Bool) -> [DensityCase] {
         let dense: UInt64 = quick ? 600_000 : 10_000_000
@@ -28,9 +30,19 @@ struct DensityCase {
                 isAllFree: false
             )
         }
+        /// All in one call of those that have it.
+        func batches(_ name: String, _ count: UInt64, _ spacing: UInt64, _ shuffled: Bool)
+            -> DensityCase
+        {
+            var one = shattered(name, count, spacing, shuffled)
+            one.batch = count
+            return one
+        }
         return [
             shattered("W4-dense-ordered", dense, 26, false),
             shattered("W4-dense-shuffled", dense, 26, true),
+            batches("W4-dense-ordered-many", dense, 26, false),
+            batches("W4-dense-shuffled-many", dense, 26, true),
             shattered("W4-sparse-ordered", sparse, 130, false),
             shattered("W4-sparse-shuffled", sparse, 130, true),
             DensityCase(
@@ -60,6 +72,8 @@ extension Suite {
             for competitor in settings.competitors {
                 if competitor.hasTreesOfOther && !settings.areNamed { continue }
                 if competitor.isNull && kind.extents == 0 { continue }
+                // The checks wrap calls of one range.
+                if kind.batch > 0 && (!competitor.addsMany || settings.isVerifying) { continue }
                 if isBrief && kind.isShuffled && competitor.isNodePerExtent {
                     progress.say("\(kind.name): \(competitor.name) runs in bgbench w4 only")
                     continue
@@ -111,6 +125,7 @@ extension Suite {
         ]
         if kind.isShuffled { arguments.append("--shuffled") }
         if kind.isAllFree { arguments.append("--all-free") }
+        if kind.batch > 0 { arguments += ["--batch", "\(kind.batch)"] }
         if settings.isVerifying { arguments.append("--verify") }
         if let library = settings.library { arguments += ["--library", library] }
         process.arguments = arguments

@@ -17,6 +17,8 @@ import BenchControls
     var isByNameOnly: Bool { hasTrait(UInt32(1) << 3) }
     var hasTreesOfOther: Bool { hasTrait(UInt32(1) << 4) }
     var isNodePerExtent: Bool { hasTrait(UInt32(1) << 5) }
+    /// Takes the free space of many ranges in one call.
+    var addsMany: Bool { unsafe table.pointee.add_free_many != nil }
     /// A counted workload runs its operations divided by this.
     var workDivisor: Int { unsafe Int(table.pointee.work_divisor) }
 
@@ -122,6 +124,7 @@ func measureDensity(
     extents: UInt64,
     spacing: UInt64,
     shuffled: Bool,
+    batch: UInt64 = 0,
     seed: UInt64
 ) -> bench_density? {
     var space = space.inC
@@ -132,6 +135,7 @@ func measureDensity(
         extents,
         spacing,
         shuffled ? 1 : 0,
+        batch,
         seed,
         &density
     )

@@ -93,6 +93,9 @@ import Testing
         #expect(bg_group_stat(nil, &stat) == -EINVAL)
         #expect(bg_group_add_free_space(nil, 0, sector) == -EINVAL)
         #expect(bg_group_remove_free_space(nil, 0, sector) == -EINVAL)
+        var added = 7
+        var many = [bg_extent(logical: 0, length: sector)]
+        #expect(bg_add_free_space(nil, &many, 1, &added) == -EINVAL)
         #expect(bg_group_set_read_only(nil, 1) == -EINVAL)
         #expect(bg_group_for_each_free(nil, { _, _, _ in 0 }, nil) == -EINVAL)
         #expect(bg_for_each_group(nil, { _, _ in 0 }, nil) == -EINVAL)
@@ -105,6 +108,9 @@ import Testing
         #expect(extent.logical == 1 && extent.length == 2)
         let allocator = try TestAllocator()
         let group = try allocator.addFree(0, MiB)
+        #expect(bg_add_free_space(allocator.pointer, nil, 1, &added) == -EINVAL)
+        #expect(bg_add_free_space(allocator.pointer, &many, 1, nil) == -EINVAL)
+        #expect(added == 7)
         #expect(bg_claim(allocator.pointer, nil, &extent) == -EINVAL)
         #expect(bg_claim(allocator.pointer, &options, nil) == -EINVAL)
         #expect(bg_group_claim(group, nil, &extent) == -EINVAL)
@@ -143,6 +149,35 @@ import Testing
         #expect(bg_group_remove_free_space(group, MiB, 2 * sector) == -ENOENT)
         #expect(bg_group_add_free_space(group, MiB, 2 * sector) == -EEXIST)
         #expect(try allocator.stat(MiB).free_bytes == MiB - sector)
+    }
+
+    @Test func manyRangesAreAddedUpToTheFirstThatIsRefused() throws {
+        let allocator = try TestAllocator()
+        for logical in [MiB, 4 * MiB] {
+            #expect(bg_allocator_add_group(allocator.pointer, logical, MiB, data) == 0)
+        }
+        var extents = [
+            bg_extent(logical: 5 * MiB - sector, length: sector),
+            bg_extent(logical: MiB + 8 * sector, length: 2 * sector),
+            bg_extent(logical: MiB, length: sector),
+        ]
+        var added = 7
+        #expect(bg_add_free_space(allocator.pointer, &extents, 0, &added) == 0)
+        #expect(added == 0)
+        #expect(bg_add_free_space(allocator.pointer, &extents, 3, &added) == 0)
+        #expect(added == 3 && extents.map(\.logical) == extents.map(\.logical).sorted())
+        #expect(try allocator.stat(MiB).free_bytes == 3 * sector)
+        #expect(try allocator.stat(4 * MiB).free_bytes == sector)
+        extents = [
+            bg_extent(logical: 3 * MiB, length: sector),
+            bg_extent(logical: MiB + 4 * sector, length: sector),
+        ]
+        #expect(bg_add_free_space(allocator.pointer, &extents, 2, &added) == -EINVAL)
+        #expect(added == 1)
+        #expect(try allocator.stat(MiB).free_bytes == 4 * sector)
+        extents = [bg_extent(logical: MiB + 9 * sector, length: 2 * sector)]
+        #expect(bg_add_free_space(allocator.pointer, &extents, 1, &added) == -EEXIST)
+        #expect(added == 0)
     }
 
     // MARK: claims

@@ -36,7 +36,7 @@ extension IndexSuite {
         @Test func anIdleGroupIsUnderOneKibibyte() {
             let fixture = IndexFixture(sectors: 262144)
             #expect(fixture.add(0, 262144) == 0)
-            #expect(MemoryLayout<bgs_index>.size <= 560)
+            #expect(MemoryLayout<bgs_index>.size <= 496)
             #expect(bgs_index_bytes(fixture.index) < 1024)
         }
 

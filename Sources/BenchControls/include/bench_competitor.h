@@ -49,6 +49,11 @@ struct bench_free_space {
 	uint64_t lock_contended;
 };
 
+struct bench_range {
+	uint64_t address;
+	uint64_t bytes;
+};
+
 /* bench_competitor::traits */
 /* Hands out no real space: measures the driver. */
 #define BENCH_TRAIT_NULL (1u << 0)
@@ -81,6 +86,8 @@ struct bench_competitor {
 	/* group: address / group_bytes, worked out by the driver for all alike. */
 	int (*add_free)(void *state, size_t group, uint64_t address, uint64_t bytes);
 	void (*describe)(void *state, struct bench_free_space *out);
+	/* Many in one call, which may reorder them; NULL: it has no such call. */
+	int (*add_free_many)(void *state, struct bench_range *ranges, size_t count);
 };
 
 /**

@@ -112,6 +112,7 @@ struct bench_density {
  * @extents:	how many.
  * @spacing:	sectors from one extent's start to the next one's.
  * @shuffled:	0: in order of address; 1: in random order.
+ * @batch:	ranges in a call; 0: one, by add_free().
  * @seed:	of the order.
  * @out:	set on success.
  *
@@ -122,7 +123,7 @@ struct bench_density {
  */
 int bench_measure_density(const struct bench_competitor *competitor,
 			  const struct bench_space *space, uint64_t extents, uint64_t spacing,
-			  int shuffled, uint64_t seed, struct bench_density *out);
+			  int shuffled, uint64_t batch, uint64_t seed, struct bench_density *out);
 
 /*
  * The frame that every timed loop runs in, so that
