@@ -294,8 +294,16 @@ extension File {
         let sector = filesystem.sectorSize
         var itemBytes: UInt64 = 0
         for one in written { itemBytes += 256 + UInt64(one.checksums.count) }
-        try filesystem.changeFiles(itemBytes: itemBytes) {
-            (change) throws(FilesystemError) in
+        try filesystem.changeFiles(
+            itemBytes: itemBytes,
+            dropping: { (change) throws(FilesystemError) in
+                var count = 0
+                for one in written {
+                    count += try change.partCount(of: inode.number, from: one.start, to: one.end)
+                }
+                return count
+            }
+        ) { (change) throws(FilesystemError) in
             try change.files.inode(inode.number).size
         } apply: { (change, size) throws(FilesystemError) in
             var added: UInt64 = 0

@@ -123,10 +123,10 @@ extension GroupSource {
 
     /// Free bytes of metadata, in chunks that exist.
     ///
-    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for.
-    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64) -> UInt64 {
+    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for; nil: as before.
+    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64? = nil) -> UInt64 {
         chunks.withLock {
-            reserveBytes = reserve
+            if let reserve { reserveBytes = min(reserve, Self.reserveBytesMax) }
             return freeBytes(of: metadataGroups, in: allocator)
         }
     }

@@ -26,6 +26,9 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
         var isNew: Bool
     }
 
+    /// Most of `reserveBytes`: a larger commit is not worth keeping data out for.
+    static let reserveBytesMax: UInt64 = 1 << 30
+
     package let volume: Volume
     let origin: FreeSpaceSource
     let chunks = Mutex(.chunks)
