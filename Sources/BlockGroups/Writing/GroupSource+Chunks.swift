@@ -248,9 +248,12 @@ extension GroupSource {
         chunks.withLock { space?.deviceItems ?? [] }
     }
 
-    /// Every SYSTEM chunk, in address order.
+    /// Every SYSTEM chunk, in address order. One that is being made, and may yet fail to be, is not
+    /// among them: the map changes under `chunks`.
     var systemChunks: [ChunkItem] {
-        volume.chunkMap.chunks.map { $0.item }.filter { $0.flags.contains(.system) }
+        chunks.withLock { volume.chunkMap }.chunks.map { $0.item }.filter {
+            $0.flags.contains(.system)
+        }
     }
 
     /// The commit that forgot these chunks is durable: their places can be used again.

@@ -42,6 +42,8 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     /// Addresses of the groups that hold metadata (mixed ones included) and of SYSTEM groups.
     var metadataGroups: [UInt64] = []
     var systemGroups: [UInt64] = []
+    /// Groups that somebody is about to take away.
+    var leaving: Set<UInt64> = []
     /// Bytes of metadata space that ordinary changes left untouched last time.
     var reserveBytes: UInt64 = 0
 
