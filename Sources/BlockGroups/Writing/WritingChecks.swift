@@ -135,13 +135,7 @@ private let balanceObjectid = UInt64(bitPattern: -4)
 private func reasonInTrees(_ reader: FilesystemReader) throws(FilesystemError) -> StaticString? {
     let superBlock = reader.superBlock
     let blocks = TreeReader(reader.source)
-    let rootTree = TreeRoot(
-        treeID: ObjectID.rootTree,
-        logical: superBlock.root,
-        level: superBlock.rootLevel,
-        generation: superBlock.generation
-    )
-    var cursor = TreeCursor(blocks, rootTree)
+    var cursor = TreeCursor(blocks, superBlock.rootTreeRoot)
     func has(_ objectid: UInt64, _ type: KeyType) throws(FilesystemError) -> Bool {
         try cursor.seek(Key(objectid, type, 0)) && cursor.key.objectid == objectid
             && cursor.key.type == type
@@ -176,12 +170,7 @@ extension DeviceSpace {
     init(_ reader: FilesystemReader) throws(FilesystemError) {
         let superBlock = reader.superBlock
         let blocks = TreeReader(reader.source)
-        let chunkTree = TreeRoot(
-            treeID: ObjectID.chunkTree,
-            logical: superBlock.chunkRoot,
-            level: superBlock.chunkRootLevel,
-            generation: superBlock.chunkRootGeneration
-        )
+        let chunkTree = superBlock.chunkTreeRoot
         let deviceTree = try findRoot(ObjectID.deviceTree, blocks, superBlock)
         var items: [DeviceItem] = []
         try forEachItem(.deviceItem, chunkTree, blocks) { (key, data) throws(FilesystemError) in
