@@ -78,6 +78,7 @@ final class MemoryHost: TransactionHost, OneCopySource, @unchecked Sendable {
     /// Called before each step of a commit, without the lock.
     var onStep: (@Sendable () -> Void)?
     private(set) var commits = 0
+    private var hasFailed = false
     /// From the super block of a commit until the next one is begun: only then do ranges come back
     /// that a commit had.
     private var mayUnpin = false
@@ -345,9 +346,12 @@ final class MemoryHost: TransactionHost, OneCopySource, @unchecked Sendable {
         disk.flush()
     }
 
+    func didFail() { lock.withLock { hasFailed = true } }
+
     func didCommit(_ superBlock: SuperBlock, removed: [ChunkItem]) {
         lock.lock()
         defer { lock.unlock() }
+        #expect(!hasFailed, "a commit after a failure")
         self.superBlock = superBlock
         commits += 1
         mayUnpin = true

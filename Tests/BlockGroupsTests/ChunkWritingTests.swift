@@ -110,6 +110,41 @@ struct ChunkWritingTests {
         try filesystem.close()
     }
 
+    @Test func threadsThatTakeGroupsAwayAtOnceLeaveThoseInUseUsable() throws {
+        let device = MemoryDevice(byteCount: 1 << 30)
+        try Filesystem.format(devices: [device])
+        let filesystem = try openFilesystem([device], readOnly: false)
+        for round in 0..<10 {
+            var claims: [Extent] = []
+            while filesystem.source.records.count < 8 {
+                claims.append(try filesystem.claimData(length: 64 * mib).commit())
+            }
+            // One group stays in use, the others are empty.
+            let kept = claims.removeLast()
+            for claim in claims { try filesystem.allocator.giveBack(claim) }
+            let group = try #require(filesystem.allocator.group(at: kept.logical))
+            DispatchQueue.concurrentPerform(iterations: 4) { thread in
+                for _ in 0..<2000 {
+                    do throws(FilesystemError) {
+                        try filesystem.removeEmptyGroup(at: group.logical)
+                        Issue.record("it is in use")
+                    } catch {}
+                }
+                _ = filesystem.source.removeEmptyGroups(
+                    sparing: .metadata,
+                    in: filesystem.allocator
+                )
+            }
+            #expect(!group.isReadOnly, "round \(round)")
+            let left = filesystem.source.records
+            #expect(left.filter { $0.flags.contains(.data) }.map { $0.logical } == [group.logical])
+            try filesystem.allocator.giveBack(kept)
+            try filesystem.commit()
+        }
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
     /// Fills with data until nothing more fits, empties, and does it again; the free space comes back
     /// to the byte.
     @Test(arguments: [([], 1), (["--mixed"], 1), (["-d", "raid1", "-m", "raid1"], 2)])

@@ -185,6 +185,42 @@ struct FileTests {
         try image.expectCleanCheck()
     }
 
+    @Test func aFileThatMayOnlyGrowIsNotChangedBeforeItsEnd() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        try Filesystem.format(devices: [device])
+        let filesystem = try openFilesystem([device], readOnly: false)
+        let file = try filesystem.createFile("/log")
+        let bytes = pattern(7, count: 16384)
+        try file.write(at: 0, bytes)
+        try filesystem.changeFiles { (_) throws(FilesystemError) in
+        } apply: { (change, _: Void) throws(FilesystemError) in
+            try change.updateInode(file.inodeNumber) { $0.flags |= InodeItem.flagAppend }
+        }
+        let extent = try filesystem.claimData(length: 4096).commit()
+        try filesystem.write(extent.logical, Array(bytes[..<4096]))
+        let notPermitted = FilesystemError.Code.system(Errno.notPermitted)
+        expectRefusal(notPermitted) { () throws(FilesystemError) in
+            try file.write(at: 16383, [1, 2])
+        }
+        expectRefusal(notPermitted) { () throws(FilesystemError) in
+            try file.write(at: 8192, length: 65536) { (_, _) throws(FilesystemError) in }
+        }
+        expectRefusal(notPermitted) { () throws(FilesystemError) in try file.truncate(to: 1) }
+        expectRefusal(notPermitted) { () throws(FilesystemError) in
+            try file.attach(extent, at: 12288)
+        }
+        #expect(try file.contents() == bytes)
+        try file.attach(extent, at: 16384)
+        try file.write(at: 20480, [9])
+        try file.truncate(to: 30_000)
+        #expect(
+            try file.contents() == bytes + bytes[..<4096] + [9] + Array(repeating: 0, count: 9519)
+        )
+        try file.close()
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
     @Test func anAttachedExtentIsTheFilesAndARefusedOneIsGivenBack() throws {
         let image = try MkfsImage(sizes: [256 << 20])
         let filesystem = try Filesystem(paths: image.paths, readOnly: false)

@@ -3,6 +3,7 @@
 
 import BGDevices
 import BGDiskFormat
+import BGTrees
 import Foundation
 import BGTestSupport
 import Testing
@@ -88,6 +89,64 @@ struct RepairTests {
         #expect(try filesystem.bytes(extent.logical, 8192) == pattern(9, count: 8192))
         #expect(filesystem.statistics.repairedCopies == 0)
         try filesystem.close()
+    }
+
+    @Test func afterAFailureNothingIsRepaired() throws {
+        let devices = [MemoryDevice(byteCount: 512 << 20), MemoryDevice(byteCount: 512 << 20)]
+        var options = FormatOptions()
+        options.nodeSize = 4096
+        options.dataProfile = .raid1
+        options.metadataProfile = .raid1
+        try Filesystem.format(devices: devices, options)
+        let bytes = pattern(9, count: 65536)
+        do {
+            let filesystem = try openFilesystem(devices, readOnly: false)
+            let file = try filesystem.createFile("/a")
+            try file.write(at: 0, bytes)
+            // Leaves enough that the first of them is not read at opening.
+            for number in 0..<200 {
+                try filesystem.createFile(FilePath("/\(number)")).write(at: 0, [1, 2, 3])
+            }
+            try file.close()
+            try filesystem.close()
+        }
+        let filesystem = try openFilesystem(devices, readOnly: false)
+        let places = try filesystem.readFiles { (files) throws(FilesystemError) -> [UInt64] in
+            let number = try files.resolve([[UInt8]("a".utf8)])
+            let extents = try files.extents(of: number, from: 0, to: 65536)
+            return [try leaf(of: number, files), extents[0].item.logical]
+        }
+        for logical in places {
+            try [UInt8](repeating: 0xee, count: 4096).withUnsafeBytesThrowing {
+                (bytes) throws(FilesystemError) in
+                try filesystem.reader.volume.writeCopy(logical: logical, mirror: 1, from: bytes)
+            }
+        }
+        // The leaf is in no cache of this one; the super block is as it was.
+        let failed = try openFilesystem(devices, readOnly: false)
+        devices[0].onFlush = { () throws(FilesystemError) in
+            throw FilesystemError(.io, "device", "was made to fail")
+        }
+        try failed.makeDirectory("/folder")
+        expectRefusal(.io) { () throws(FilesystemError) in try failed.commit() }
+        devices[0].onFlush = nil
+        let written = devices.map { $0.writeCount }
+        let file = try failed.openFile("/a")
+        #expect(try file.contents() == bytes)
+        #expect(failed.statistics.correctedReads >= 2)
+        #expect(failed.statistics.checksumMismatches == 1)
+        #expect(failed.statistics.repairedCopies == 0)
+        #expect(devices.map { $0.writeCount } == written)
+    }
+
+    /// Where the leaf with an inode's item lies.
+    private func leaf(
+        of number: UInt64,
+        _ files: FileTree
+    ) throws(FilesystemError) -> UInt64 {
+        var cursor = TreeCursor(files.blocks, files.root)
+        _ = try cursor.seek(Key(number, .inodeItem, 0))
+        return cursor.leaf.logical
     }
 
     @Test func aBadCopyOfATreeBlockIsRepaired() throws {

@@ -1,9 +1,10 @@
 // What is not opened for writing, and why; and that nothing was written when it was refused.
-// Not covered here: features that are not read either (DamagedImageTests, SuperBlockTests), devices that
-// are mounted (ExclusiveTests).
+// Not covered here: other features that are not read either (DamagedImageTests, SuperBlockTests), devices
+// that are mounted (ExclusiveTests).
 
 import BGDevices
 import BGDiskFormat
+import BGTrees
 import Foundation
 import BGTestSupport
 import Testing
@@ -122,6 +123,94 @@ struct WritingRefusalTests {
         try expectRefused(image, .corrupt, "bytes used")
     }
 
+    /// Gives the root tree's block and the super blocks another generation.
+    private func setGeneration(_ generation: UInt64, _ image: MkfsImage) throws {
+        let opened = try Volume.open(paths: image.paths, writable: true)
+        let volume = try FilesystemReader(opened).volume
+        let superBlock = volume.superBlock
+        for mirror in 1...(try volume.mirrorCount(logical: superBlock.root)) {
+            var block = [UInt8](repeating: 0, count: Int(superBlock.nodeSize))
+            var span = block.mutableSpan
+            var raw = span.mutableBytes
+            try volume.read(logical: superBlock.root, into: &raw, mirror: mirror)
+            raw.store(generation, at: 80)
+            superBlock.checksumType.seal(block: &raw)
+            try block.withUnsafeBytesThrowing { (bytes) throws(FilesystemError) in
+                try volume.writeCopy(logical: superBlock.root, mirror: mirror, from: bytes)
+            }
+        }
+        try image.changeSuperBlocks { $0.put(generation, at: 72) }
+    }
+
+    @Test(arguments: [UInt64.max - 2, 1 << 63])
+    func generationsNearTheLastNumber(generation: UInt64) throws {
+        let image = try MkfsImage(sizes: [128 << 20])
+        try setGeneration(generation, image)
+        try expectRefused(image, .unsupported, "generation \(generation) leaves too few")
+    }
+
+    @Test func aLargeGenerationThatLeavesEnough() throws {
+        let image = try MkfsImage(sizes: [128 << 20])
+        try setGeneration(1 << 62, image)
+        let filesystem = try Filesystem(paths: image.paths, readOnly: false)
+        try filesystem.makeDirectory("/folder")
+        try filesystem.close()
+        #expect(try Filesystem(paths: image.paths).superBlock.generation == (1 << 62) + 1)
+    }
+
+    @Test(arguments: [-4096, 4096])
+    func aTotalThatTheDevicesDoNotHave(difference: Int) throws {
+        let image = try MkfsImage(sizes: [256 << 20, 256 << 20], ["-m", "raid1"])
+        try image.changeSuperBlocks { $0.put(UInt64((512 << 20) + difference), at: 112) }
+        try expectRefused(image, .corrupt, "device items say \(512 << 20)")
+    }
+
+    @Test func zonedDevices() throws {
+        let image = try MkfsImage(sizes: [128 << 20])
+        try image.changeSuperBlocks { $0[188 + 1] |= 1 << 4 }
+        try expectRefused(image, .unsupported, "incompat feature bits 4096", readable: false)
+    }
+
+    @Test func metadataFromBeforeSkinnyExtents() throws {
+        let image = try MkfsImage(sizes: [128 << 20], ["-O", "^skinny-metadata"])
+        try expectRefused(image, .unsupported, "before skinny extents")
+    }
+
+    /// Adds an item as the kernel leaves it behind while something is under way.
+    private func interrupted(_ treeID: UInt64, _ key: Key, _ item: [UInt8]) throws -> MkfsImage {
+        let image = try MkfsImage(sizes: [128 << 20])
+        let filesystem = try Filesystem(paths: image.paths, readOnly: false)
+        try filesystem.change { (transaction) throws(FilesystemError) in
+            try transaction.tree(treeID).insert(key, item)
+        }
+        try filesystem.close()
+        return image
+    }
+
+    /// The state: 0 never started, 1 started, 2 finished, 3 cancelled, 4 suspended.
+    @Test(arguments: [UInt64(0), 1, 2, 3, 4])
+    func aDeviceReplacementUnderWay(state: UInt64) throws {
+        var item = [UInt8](repeating: 0, count: 80)
+        item.put(1, at: 0)
+        item.put(state, at: 32)
+        let key = Key(0, KeyType(rawValue: 250), 0)
+        let image = try interrupted(ObjectID.deviceTree, key, item)
+        if state == 1 || state == 4 {
+            try expectRefused(image, .unsupported, "a device replacement is under way")
+        } else {
+            try Filesystem(paths: image.paths, readOnly: false).close()
+        }
+    }
+
+    @Test func aBalanceThatWasInterrupted() throws {
+        let key = Key(UInt64(bitPattern: -4), .temporaryItem, 0)
+        var item = [UInt8](repeating: 0, count: 448)
+        // All of the data.
+        item.put(1, at: 0)
+        let image = try interrupted(ObjectID.rootTree, key, item)
+        try expectRefused(image, .unsupported, "a balance is under way")
+    }
+
     @Test func aSecondWriter() throws {
         let image = try MkfsImage(sizes: [128 << 20])
         let first = try Filesystem(paths: image.paths, readOnly: false)
@@ -130,5 +219,14 @@ struct WritingRefusalTests {
         }
         _ = try Filesystem(paths: image.paths)
         try first.close()
+    }
+}
+
+extension [UInt8] {
+    /// Puts a little-endian number there.
+    fileprivate mutating func put(_ value: UInt64, at offset: Int) {
+        for index in 0..<8 {
+            self[offset + index] = UInt8(truncatingIfNeeded: value >> UInt64(8 * index))
+        }
     }
 }

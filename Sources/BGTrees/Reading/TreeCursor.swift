@@ -31,6 +31,26 @@ package struct TreeRoot: Sendable, Equatable {
     }
 }
 
+extension SuperBlock {
+    package var rootTreeRoot: TreeRoot {
+        TreeRoot(
+            treeID: ObjectID.rootTree,
+            logical: root,
+            level: rootLevel,
+            generation: generation
+        )
+    }
+
+    package var chunkTreeRoot: TreeRoot {
+        TreeRoot(
+            treeID: ObjectID.chunkTree,
+            logical: chunkRoot,
+            level: chunkRootLevel,
+            generation: chunkRootGeneration
+        )
+    }
+}
+
 package struct TreeCursor {
     private struct Step {
         let block: TreeBlock

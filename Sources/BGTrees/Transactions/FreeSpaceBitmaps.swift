@@ -24,26 +24,18 @@ private struct BitmapPlace {
 }
 
 extension TreeState {
-    /// Marks sectors as in use. - Returns: by how many runs there are more.
-    func clearBits(
+    /// Marks sectors as free, or as in use. - Returns: by how many runs there are more.
+    func changeBits(
         _ info: FreeSpaceInfo,
         _ logical: UInt64,
-        _ length: UInt64
+        _ length: UInt64,
+        free: Bool
     ) throws(FilesystemError) -> Int {
         let (before, after) = try neighbours(info, logical, length)
-        try setBits(info, logical, length, free: false)
-        return (before ? 1 : 0) + (after ? 1 : 0) - 1
-    }
-
-    /// Marks sectors as free. - Returns: by how many runs there are more.
-    func setBits(
-        _ info: FreeSpaceInfo,
-        _ logical: UInt64,
-        _ length: UInt64
-    ) throws(FilesystemError) -> Int {
-        let (before, after) = try neighbours(info, logical, length)
-        try setBits(info, logical, length, free: true)
-        return 1 - (before ? 1 : 0) - (after ? 1 : 0)
+        try setBits(info, logical, length, free: free)
+        // By how many there are more with the range free than without.
+        let runs = 1 - (before ? 1 : 0) - (after ? 1 : 0)
+        return free ? runs : -runs
     }
 
     /// Whether the sectors next to a range are free.

@@ -29,12 +29,11 @@ extension TreeState {
         _ logical: UInt64,
         _ length: UInt64
     ) throws(FilesystemError) {
-        guard trees.freeSpace != nil else { return }
-        let info = try freeSpaceInfo(group)
-        let change =
+        try changeFreeSpace(group) { (info) throws(FilesystemError) in
             info.usesBitmaps
-            ? try clearBits(info, logical, length) : try removeRun(info, logical, length)
-        try countRuns(group, change)
+                ? try changeBits(info, logical, length, free: false)
+                : try removeRun(info, logical, length)
+        }
     }
 
     /// An extent that is recorded no longer gives this range back.
@@ -43,12 +42,22 @@ extension TreeState {
         _ logical: UInt64,
         _ length: UInt64
     ) throws(FilesystemError) {
-        guard trees.freeSpace != nil else { return }
-        let info = try freeSpaceInfo(group)
-        let change =
+        try changeFreeSpace(group) { (info) throws(FilesystemError) in
             info.usesBitmaps
-            ? try setBits(info, logical, length) : try addRun(info, logical, length)
-        try countRuns(group, change)
+                ? try changeBits(info, logical, length, free: true)
+                : try addRun(info, logical, length)
+        }
+    }
+
+    /// Changes what is free in a group, if there is a tree for it.
+    ///
+    /// - Parameter change: returns by how many runs there are more.
+    private func changeFreeSpace(
+        _ group: Int,
+        _ change: (FreeSpaceInfo) throws(FilesystemError) -> Int
+    ) throws(FilesystemError) {
+        guard trees.freeSpace != nil else { return }
+        try countRuns(group, change(freeSpaceInfo(group)))
     }
 
     /// Records a group that is wholly free.

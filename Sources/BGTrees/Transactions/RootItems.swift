@@ -12,15 +12,7 @@ extension TreeState {
 
     /// Opens the trees that a committed super block leads to.
     func openCoreTrees() throws(FilesystemError) {
-        let root = Tree(
-            TreeRoot(
-                treeID: ObjectID.rootTree,
-                logical: superBlock.root,
-                level: superBlock.rootLevel,
-                generation: superBlock.generation
-            ),
-            in: self
-        )
+        let root = Tree(superBlock.rootTreeRoot, in: self)
         let chunk = Tree(superBlock.chunkTreeRoot, in: self)
         setCore(
             CoreTrees(
@@ -176,16 +168,5 @@ extension OpenTree {
         item.logical = tree.root.logical
         item.level = tree.root.level
         item.generation = tree.root.generation
-    }
-}
-
-extension SuperBlock {
-    var chunkTreeRoot: TreeRoot {
-        TreeRoot(
-            treeID: ObjectID.chunkTree,
-            logical: chunkRoot,
-            level: chunkRootLevel,
-            generation: chunkRootGeneration
-        )
     }
 }

@@ -110,9 +110,16 @@ package final class Transaction {
     /// A commit is being written: what it freed comes back when that is durable.
     package var isCommitting: Bool { state.pool.hasFrozen }
 
-    /// Upper bound of the metadata that a commit now would need for itself, bytes. Ordinary changes
-    /// leave that much free.
-    package var reserveBytes: UInt64 { state.reserveBytes }
+    /// Extents whose references the next commit changes.
+    package var pendingReferences: Int { state.delayed.count }
+
+    /// Upper bound of the metadata that a commit would need for itself, bytes. Ordinary changes leave
+    /// that much free.
+    ///
+    /// - Parameter references: that are to change before it, beside those that did.
+    package func reserveBytes(adding references: Int = 0) -> UInt64 {
+        state.reserveBytes(adding: references)
+    }
 
     // MARK: ending badly
 

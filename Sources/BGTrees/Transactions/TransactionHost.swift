@@ -86,6 +86,10 @@ package protocol TransactionHost: TreeBlockSource {
         devices: [DeviceItem]
     ) throws(FilesystemError)
 
+    /// The trees are half changed, or a commit failed (tree): nothing may be written any more, no
+    /// repair either.
+    func didFail()
+
     /// The commit of `superBlock` is durable. Called before anything is unpinned; returns when
     /// nobody reads the trees of an earlier commit any more.
     func didCommit(_ superBlock: SuperBlock, removed: [ChunkItem])

@@ -122,7 +122,10 @@ final class TreeState: TreeSpace {
     }
 
     /// Something is half changed: nothing of this is ever committed.
-    func fail(_ error: FilesystemError) { failure = failure ?? error }
+    func fail(_ error: FilesystemError) {
+        failure = failure ?? error
+        host.didFail()
+    }
 
     /// Goes on to the next generation.
     func beginGeneration(after committed: SuperBlock) {

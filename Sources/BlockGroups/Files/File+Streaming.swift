@@ -29,9 +29,7 @@ extension File {
         guard offset % filesystem.sectorSize == 0 else {
             throw FilesystemError(.invalidArgument, "file", "offset % is not aligned", offset)
         }
-        guard offset <= File.sizeMax, length <= File.sizeMax - offset else {
-            throw FilesystemError(.system(Errno.fileTooBig), "file", "offset %", offset)
-        }
+        try File.checkFits(offset, length)
         guard length > 0 else { return }
         let item = try locked { () throws(FilesystemError) in
             try prepareStreaming(at: offset, length)
@@ -69,16 +67,7 @@ extension File {
         at offset: UInt64,
         _ length: UInt64
     ) throws(FilesystemError) -> InodeItem {
-        let (item, inline) = try filesystem.readFiles {
-            (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
-            let item = try files.inode(inode.number)
-            guard item.size > 0 else { return (item, nil) }
-            return (item, try files.inlineData(of: inode.number, size: item.size))
-        }
-        try checkMayChange(item)
-        if item.flags & InodeItem.flagAppend != 0, offset < item.size {
-            throw FilesystemError(.system(Errno.notPermitted), "file", "may only grow")
-        }
+        let (item, inline) = try beginChange(at: offset)
         guard (offset + length) % filesystem.sectorSize == 0 || offset + length >= item.size else {
             throw FilesystemError(.invalidArgument, "file", "% bytes are not aligned", length)
         }

@@ -15,19 +15,7 @@ extension File {
             throw FilesystemError(.system(Errno.fileTooBig), "file", "size %", size)
         }
         try locked { () throws(FilesystemError) in
-            let (item, inline) = try filesystem.readFiles {
-                (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
-                let item = try files.inode(inode.number)
-                let mayBeInline = item.size <= UInt64(files.limits.sectorSize)
-                return (
-                    item,
-                    mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil
-                )
-            }
-            try checkMayChange(item)
-            if item.flags & InodeItem.flagAppend != 0, size < item.size {
-                throw FilesystemError(.system(Errno.notPermitted), "file", "may only grow")
-            }
+            let (item, inline) = try beginChange(at: size)
             if let inline, size <= UInt64(inline.count) {
                 try shortenInline(inline, to: Int(size))
             } else if size < item.size {
@@ -131,17 +119,10 @@ extension File {
         guard offset % sector == 0, extent.length > 0, extent.length % sector == 0 else {
             throw FilesystemError(.invalidArgument, "file", "offset % is not aligned", offset)
         }
-        guard offset <= File.sizeMax, extent.length <= File.sizeMax - offset else {
-            throw FilesystemError(.system(Errno.fileTooBig), "file", "offset %", offset)
-        }
+        try File.checkFits(offset, extent.length)
         try filesystem.checkClaim(extent)
         try locked { () throws(FilesystemError) in
-            let (item, inline) = try filesystem.readFiles {
-                (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
-                let item = try files.inode(inode.number)
-                return (item, try files.inlineData(of: inode.number, size: item.size))
-            }
-            try checkMayChange(item)
+            let (item, inline) = try beginChange(at: offset)
             let hasChecksums = item.flags & InodeItem.flagNoDataChecksums == 0
             let sums = hasChecksums ? try filesystem.checksums(ofClaimed: extent) : []
             if let inline, offset > 0 { try moveOut(inline, item) }

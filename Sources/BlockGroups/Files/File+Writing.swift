@@ -27,25 +27,10 @@ extension File {
         at offset: UInt64,
         from buffer: UnsafeRawBufferPointer
     ) throws(FilesystemError) {
-        guard offset <= File.sizeMax, UInt64(buffer.count) <= File.sizeMax - offset else {
-            throw FilesystemError(.system(Errno.fileTooBig), "file", "offset %", offset)
-        }
+        try File.checkFits(offset, UInt64(buffer.count))
         guard buffer.count > 0 else { return }
         try locked { () throws(FilesystemError) in
-            let (item, inline) = try filesystem.readFiles {
-                (files) throws(FilesystemError) -> (InodeItem, [UInt8]?) in
-                let item = try files.inode(inode.number)
-                // Only a small file is worth the search.
-                let mayBeInline = item.size <= UInt64(files.limits.sectorSize)
-                return (
-                    item,
-                    mayBeInline ? try files.inlineData(of: inode.number, size: item.size) : nil
-                )
-            }
-            try checkMayChange(item)
-            if item.flags & InodeItem.flagAppend != 0, offset < item.size {
-                throw FilesystemError(.system(Errno.notPermitted), "file", "may only grow")
-            }
+            let (item, inline) = try beginChange(at: offset)
             let bytes = unsafe RawSpan(_unsafeBytes: buffer)
             if try writeInline(at: offset, bytes, item, inline) { return }
             let sector = filesystem.sectorSize
@@ -53,6 +38,34 @@ extension File {
             try zeroBehindEnd(item, writing: offset)
             try writeSectors(at: offset, bytes, item)
         }
+    }
+
+    /// - Throws: EFBIG where a range ends behind what a file can have.
+    static func checkFits(_ offset: UInt64, _ length: UInt64) throws(FilesystemError) {
+        guard offset <= sizeMax, length <= sizeMax - offset else {
+            throw FilesystemError(.system(Errno.fileTooBig), "file", "offset %", offset)
+        }
+    }
+
+    /// What the file is before a change of its bytes from `offset` on, and its data where that is inline.
+    /// The mutex is held.
+    ///
+    /// - Throws: EPERM for a file that must not change, or not there.
+    func beginChange(
+        at offset: UInt64
+    ) throws(FilesystemError) -> (item: InodeItem, inline: [UInt8]?) {
+        let found = try filesystem.readFiles {
+            (files) throws(FilesystemError) -> (item: InodeItem, inline: [UInt8]?) in
+            let item = try files.inode(inode.number)
+            // Only a small file is worth the search.
+            guard item.size <= UInt64(files.limits.sectorSize) else { return (item, nil) }
+            return (item, try files.inlineData(of: inode.number, size: item.size))
+        }
+        try checkMayChange(found.item)
+        if found.item.flags & InodeItem.flagAppend != 0, offset < found.item.size {
+            throw FilesystemError(.system(Errno.notPermitted), "file", "may only grow")
+        }
+        return found
     }
 
     /// Writes into a file that stays small enough to be inline.
@@ -294,8 +307,16 @@ extension File {
         let sector = filesystem.sectorSize
         var itemBytes: UInt64 = 0
         for one in written { itemBytes += 256 + UInt64(one.checksums.count) }
-        try filesystem.changeFiles(itemBytes: itemBytes) {
-            (change) throws(FilesystemError) in
+        try filesystem.changeFiles(
+            itemBytes: itemBytes,
+            dropping: { (change) throws(FilesystemError) in
+                var count = 0
+                for one in written {
+                    count += try change.partCount(of: inode.number, from: one.start, to: one.end)
+                }
+                return count
+            }
+        ) { (change) throws(FilesystemError) in
             try change.files.inode(inode.number).size
         } apply: { (change, size) throws(FilesystemError) in
             var added: UInt64 = 0

@@ -27,6 +27,17 @@ extension FileChange {
     /// Parts of files that one change drops at most when it empties a large file.
     static let partsPerChange = 2048
 
+    /// Parts that a file has in `start..<end`, where they may be more than any change has room for.
+    func partCount(
+        of inode: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(FilesystemError) -> Int {
+        let sectors = (end - start) / UInt64(limits.sectorSize)
+        guard sectors > UInt64(referencesUncounted) else { return 0 }
+        return try files.extents(of: inode, from: start, to: end).count
+    }
+
     /// Ends what the file has in `start..<end` (whole sectors; `end` may lie beyond everything).
     ///
     /// - Returns: bytes that the inode counts fewer.
@@ -189,7 +200,8 @@ extension FileChange {
 
     // MARK: ends of inodes
 
-    /// Drops the last parts of a file that begin at or above `start`, at most `partsPerChange`.
+    /// Drops the last parts of a file that begin at or above `start`, at most `partsPerChange`, and
+    /// fewer where little metadata is left to commit that with.
     ///
     /// - Returns: where what was dropped began, nil: there is nothing left there; and the bytes that the
     ///   inode counts fewer.
@@ -197,9 +209,10 @@ extension FileChange {
         of inode: UInt64,
         from start: UInt64
     ) throws(FilesystemError) -> (dropped: UInt64, low: UInt64, isAll: Bool) {
+        let most = filesystem.referencesThatFit(transaction, most: FileChange.partsPerChange)
         var low = UInt64.max
         var count = 0
-        while count < FileChange.partsPerChange, low > 0 {
+        while count < most, low > 0 {
             guard
                 let last = try tree.last(atOrBelow: Key(inode, .extentData, low - 1)),
                 last.key.objectid == inode, last.key.type == .extentData
@@ -211,7 +224,7 @@ extension FileChange {
         }
         guard count > 0 else { return (0, start, true) }
         let dropped = try dropExtents(of: inode, from: low, to: .max)
-        return (dropped, low, low <= start || count < FileChange.partsPerChange)
+        return (dropped, low, low <= start || count < most)
     }
 
     /// Removes every item of an inode that has no extents any more.

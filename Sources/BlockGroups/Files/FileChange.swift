@@ -11,19 +11,20 @@ internal import BGDiskFormat
 internal import BGTrees
 
 struct FileChange {
+    let filesystem: Filesystem
     let transaction: Transaction
     let tree: Tree
-    let state: OpenFiles
     /// The time of this change.
     let time: InodeTime
 
-    init(_ transaction: Transaction, _ tree: Tree, _ state: OpenFiles) {
+    init(_ filesystem: Filesystem, _ transaction: Transaction, _ tree: Tree) {
+        self.filesystem = filesystem
         self.transaction = transaction
         self.tree = tree
-        self.state = state
         time = FileTime.now.inodeTime
     }
 
+    var state: OpenFiles { filesystem.openFiles }
     /// The tree as it is now: not to be kept beyond the next change.
     var files: FileTree { FileTree(transaction.store, tree.root) }
     var limits: FormatLimits { transaction.store.geometry.limits }

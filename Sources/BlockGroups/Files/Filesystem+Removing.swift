@@ -19,22 +19,20 @@ extension Filesystem {
     ///
     /// - Throws: `.notFound`, EISDIR, EPERM for one that must not change, `.readOnly`; never `.noSpace`.
     public func removeFile(_ path: FilePath) throws(FilesystemError) {
-        let names = try path.names()
-        let leftover = try changeFiles(.freeing) { (change) throws(FilesystemError) in
-            try change.planRemoval(names, isDirectory: false)
-        } apply: { (change, found) throws(FilesystemError) in
-            try change.unlink(found)
-        }
-        try finishRemoving(leftover)
+        try remove(path, isDirectory: false)
     }
 
     /// Removes an empty directory.
     ///
     /// - Throws: `.notFound`, ENOTDIR, ENOTEMPTY, `.busy` for the top one, `.readOnly`; never `.noSpace`.
     public func removeDirectory(_ path: FilePath) throws(FilesystemError) {
+        try remove(path, isDirectory: true)
+    }
+
+    private func remove(_ path: FilePath, isDirectory: Bool) throws(FilesystemError) {
         let names = try path.names()
         let leftover = try changeFiles(.freeing) { (change) throws(FilesystemError) in
-            try change.planRemoval(names, isDirectory: true)
+            try change.planRemoval(names, isDirectory: isDirectory)
         } apply: { (change, found) throws(FilesystemError) in
             try change.unlink(found)
         }

@@ -20,16 +20,25 @@ extension Filesystem {
     /// Changes the default subvolume: `plan` looks and refuses, `apply` changes. Whatever `apply`
     /// throws leaves a half-made change, so it ends the file system's writing.
     ///
+    /// - Parameter dropping: how many parts of files `apply` drops, where that may be very many; see
+    ///   `change`.
     /// - Throws: what `change` throws; `.readOnly` for a read-only subvolume; what both throw.
     func changeFiles<Plan, Result>(
         _ kind: ChangeKind = .ordinary,
         itemBytes: UInt64 = 0,
+        dropping: (FileChange) throws(FilesystemError) -> Int = { (_) throws(FilesystemError) in 0
+        },
         plan: (FileChange) throws(FilesystemError) -> Plan,
         apply: (FileChange, Plan) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
         var orphans: [UInt64] = []
-        let result = try change(kind, itemBytes: itemBytes) {
-            (transaction) throws(FilesystemError) in
+        let result = try change(
+            kind,
+            itemBytes: itemBytes,
+            dropping: { (transaction) throws(FilesystemError) in
+                try dropping(fileChange(transaction))
+            }
+        ) { (transaction) throws(FilesystemError) in
             let subvolume = try subvolume(transaction)
             guard !subvolume.isReadOnly else {
                 throw FilesystemError(
@@ -39,11 +48,7 @@ extension Filesystem {
                     root: subvolume.treeID
                 )
             }
-            let change = FileChange(
-                transaction,
-                try transaction.tree(subvolume.treeID),
-                openFiles
-            )
+            let change = try fileChange(transaction)
             let planned = try plan(change)
             orphans = try change.takeLeftOrphans()
             do throws(FilesystemError) {
@@ -59,6 +64,12 @@ extension Filesystem {
             do throws(FilesystemError) { try removeOrphan(number) } catch {}
         }
         return result
+    }
+
+    private func fileChange(
+        _ transaction: Transaction
+    ) throws(FilesystemError) -> FileChange {
+        FileChange(self, transaction, try transaction.tree(subvolume(transaction).treeID))
     }
 
     /// The default subvolume, as the root tree's directory names it; the first where it names none.

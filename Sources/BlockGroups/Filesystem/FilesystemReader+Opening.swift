@@ -24,13 +24,7 @@ func loadChunks(_ reader: TreeReader, into volume: Volume) throws(FilesystemErro
             devicesMax
         )
     }
-    let root = TreeRoot(
-        treeID: ObjectID.chunkTree,
-        logical: superBlock.chunkRoot,
-        level: superBlock.chunkRootLevel,
-        generation: superBlock.chunkRootGeneration
-    )
-    var cursor = TreeCursor(reader, root)
+    var cursor = TreeCursor(reader, superBlock.chunkTreeRoot)
     var deviceCount: UInt64 = 0
     var found = try cursor.seek(.min)
     while found {
@@ -96,13 +90,7 @@ func findRoot(
     _ reader: TreeReader,
     _ superBlock: SuperBlock
 ) throws(FilesystemError) -> TreeRoot {
-    let rootTree = TreeRoot(
-        treeID: ObjectID.rootTree,
-        logical: superBlock.root,
-        level: superBlock.rootLevel,
-        generation: superBlock.generation
-    )
-    var cursor = TreeCursor(reader, rootTree)
+    var cursor = TreeCursor(reader, superBlock.rootTreeRoot)
     let wanted = Key(treeID, .rootItem, 0)
     guard try cursor.seek(wanted), cursor.key == wanted else {
         throw FilesystemError(

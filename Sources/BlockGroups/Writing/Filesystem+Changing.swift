@@ -4,9 +4,10 @@
 //
 // The reserve. A commit must be able to copy what describes space (the extent, free-space, checksum and
 // block-group trees), as far as the transaction has touched it. Ordinary changes leave twice what it would
-// need now; where that cannot be had by a new chunk, by taking empty groups away, or by a commit (which
-// frees what was copied), they are refused before they change anything. Changes that free may go down
-// to once; they commit on the way when less is left.
+// need now, and once what it will need for the references that they say they drop; where that cannot be
+// had by a new chunk, by taking empty groups away, or by a commit (which frees what was copied), they are
+// refused before they change anything. Changes that free may go down to once; they commit on the way
+// when less is left, and drop no more references at a time than `referencesThatFit`.
 //
 // Bounds: a change is tried at most `attemptsMax` times.
 // Locks: none of these may be called with a lock held but a file's.
@@ -19,8 +20,13 @@ package import BGTrees
 private let attemptsMax = 5
 /// Blocks that one change and what follows from it in the commit may take.
 private let changeBlocks: UInt64 = 64
-/// Dirty blocks beyond this are committed, so that a commit never grows without bound.
+/// Dirty blocks beyond this are committed, so that a commit never grows without bound; references too.
 private let dirtyBytesMax: UInt64 = 128 << 20
+private let pendingReferencesMax = 1 << 18
+/// What a commit needs beyond this is got by committing, rather than by a chunk of metadata.
+private let pendingBytesMax: UInt64 = 512 << 20
+/// References that any change may drop without a word: `changeBlocks` has room for them.
+let referencesUncounted = 8
 
 extension Filesystem {
     /// What a change does to the space that there is.
@@ -39,38 +45,63 @@ extension Filesystem {
     ///
     /// - Parameter itemBytes: of items that the change may add to trees, roughly, where that is more
     ///   than a dozen usual ones.
+    /// - Parameter dropping: how many references to data `body` is to drop, where that may be more than
+    ///   `referencesUncounted`; called before it, maybe several times, with the tree mutex held.
     /// - Throws: `.noSpace`; `.readOnly` for a file system opened so, or that turned so after a
     ///   failure (with the words of that); what `body` throws; why a commit failed that became due.
     package func change<Result>(
         _ kind: ChangeKind = .ordinary,
         itemBytes: UInt64 = 0,
+        dropping: (Transaction) throws(FilesystemError) -> Int = { (_) throws(FilesystemError) in 0
+        },
         _ body: (Transaction) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
         let store = try writableTrees()
         let need = neededBytes(itemBytes)
         for attempt in 1...attemptsMax {
-            var dirtyBytes: UInt64 = 0
+            var isCommitDue = false
+            var pending: UInt64 = 0
             var wanted: UInt64 = 0
             let result = try store.change { (transaction) throws(FilesystemError) -> Result? in
+                pending = transaction.reserveBytes()
+                let dropped = try transaction.reserveBytes(adding: dropping(transaction)) - pending
                 // What frees may go down to what the commit needs; what does not, to twice that.
-                let reserve = transaction.reserveBytes + need
-                let floor = kind == .ordinary ? 2 * reserve : reserve
+                let reserve = pending + need
+                wanted = 2 * reserve + dropped
+                let floor = kind == .ordinary ? wanted : reserve + dropped
                 let isEnough =
                     self.source.freeMetadataBytes(in: self.allocator, keeping: 2 * reserve) >= floor
                 // What frees is not refused: at the last attempt it takes what there is.
-                wanted = 2 * reserve
                 guard isEnough || (kind == .freeing && attempt == attemptsMax) else { return nil }
                 let result = try body(transaction)
-                dirtyBytes = transaction.dirtyBytes
+                isCommitDue =
+                    transaction.dirtyBytes > dirtyBytesMax
+                    || transaction.pendingReferences > pendingReferencesMax
                 return result
             }
             if let result {
-                if dirtyBytes > dirtyBytesMax { try commit() }
+                if isCommitDue { try commit() }
                 return result
             }
-            try makeMetadataRoom(kind, wanted)
+            if pending > pendingBytesMax {
+                try commit()
+            } else {
+                try makeMetadataRoom(kind, wanted)
+            }
         }
         throw FilesystemError(.noSpace, "metadata", "what is left is kept for removing")
+    }
+
+    /// How many references to data a change that is running may drop so that the commit still finds
+    /// the metadata that it needs: at most `most`, at least `referencesUncounted`.
+    func referencesThatFit(_ transaction: Transaction, most: Int) -> Int {
+        let free = source.freeMetadataBytes(in: allocator)
+        let need = neededBytes(0)
+        var count = most
+        while count > referencesUncounted, transaction.reserveBytes(adding: count) + need > free {
+            count /= 2
+        }
+        return max(count, referencesUncounted)
     }
 
     /// Calls `body` with the trees as they are now, which it must not change. Works on a file system

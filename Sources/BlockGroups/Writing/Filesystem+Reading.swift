@@ -4,7 +4,7 @@
 //
 // Repair. A copy that cannot be read, or is wrong where another is right, is written anew. That happens
 // with the tree mutex held and the checksum looked up once more: what is recorded is not written by
-// anybody else, and cannot be freed and given to others meanwhile.
+// anybody else, and cannot be freed and given to others meanwhile. After a failure nothing is repaired.
 //
 // Bounds: a sector is looked at on every copy, at most twice.
 // Locks: none of these may be called with a lock held but a file's.
@@ -162,7 +162,7 @@ extension Filesystem {
         }
         guard !bad.isEmpty else { return }
         reader.volume.noteCorrectedRead()
-        if isWritable { unsafe repair(logical, sum, bad, UnsafeRawBufferPointer(buffer)) }
+        if host.mayRepair { unsafe repair(logical, sum, bad, UnsafeRawBufferPointer(buffer)) }
     }
 
     /// Writes the right bytes over bad copies. What fails is left: the right bytes were read.
@@ -173,9 +173,9 @@ extension Filesystem {
         _ bytes: UnsafeRawBufferPointer
     ) {
         do throws(FilesystemError) {
-            try writableTrees().read { (transaction) throws(FilesystemError) in
+            try readTrees { (transaction) throws(FilesystemError) in
                 let now = try RecordedSums(transaction, self, logical, self.sectorSize)
-                guard now.sum(0) == sum else { return }
+                guard host.mayRepair, now.sum(0) == sum else { return }
                 for mirror in mirrors {
                     do throws(FilesystemError) {
                         try unsafe self.reader.volume.writeCopy(

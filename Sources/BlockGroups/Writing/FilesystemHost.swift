@@ -6,7 +6,7 @@
 // Invariants:
 //   1. What a tree owns is neither free nor claimed in the allocator; `unpin` makes it free.
 //   2. After `damage` was noted, nothing more is committed: the allocator no longer agrees with the
-//      trees.
+//      trees. After that, and after the trees failed, no copy is repaired either.
 //
 // Locks: TransactionHost says which calls come with the tree mutex held; none here takes it.
 //===-------------------------------------------------------------------------------------------===//
@@ -30,6 +30,7 @@ package final class FilesystemHost: TransactionHost, @unchecked Sendable {
     private let noted = Mutex(.sums)
     /// Under `noted`.
     private var firstDamage: FilesystemError?
+    private var hasFailed = false
 
     /// On the groups and devices of a file system that exists.
     init(
@@ -106,7 +107,7 @@ package final class FilesystemHost: TransactionHost, @unchecked Sendable {
     /// writable, those are put right.
     package func noteCorrectedBlock(logical: UInt64, badMirrors: Int) {
         blocks.noteCorrectedBlock(logical: logical, badMirrors: badMirrors)
-        guard isWritable else { return }
+        guard mayRepair else { return }
         // Mirrors were tried in order, and none is missing: the first ones are the bad ones.
         var bytes = [UInt8](repeating: 0, count: Int(nodeSize))
         do throws(FilesystemError) {
@@ -197,6 +198,14 @@ package final class FilesystemHost: TransactionHost, @unchecked Sendable {
 
     /// What makes allocator and trees disagree, if anything did.
     package var damage: FilesystemError? { noted.withLock { firstDamage } }
+
+    package func didFail() { noted.withLock { hasFailed = true } }
+
+    /// Whether bad copies may be written anew. It stays so while the tree mutex is held, unless a commit
+    /// that is being written fails just then.
+    var mayRepair: Bool {
+        isWritable && noted.withLock { firstDamage == nil && !hasFailed }
+    }
 
     private func noteDamage(_ error: FilesystemError, _ logical: UInt64) {
         noted.withLock { firstDamage = firstDamage ?? error.located(logical: logical) }

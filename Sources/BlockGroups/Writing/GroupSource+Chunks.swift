@@ -123,10 +123,10 @@ extension GroupSource {
 
     /// Free bytes of metadata, in chunks that exist.
     ///
-    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for.
-    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64) -> UInt64 {
+    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for; nil: as before.
+    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64? = nil) -> UInt64 {
         chunks.withLock {
-            reserveBytes = reserve
+            if let reserve { reserveBytes = min(reserve, Self.reserveBytesMax) }
             return freeBytes(of: metadataGroups, in: allocator)
         }
     }
@@ -248,9 +248,12 @@ extension GroupSource {
         chunks.withLock { space?.deviceItems ?? [] }
     }
 
-    /// Every SYSTEM chunk, in address order.
+    /// Every SYSTEM chunk, in address order. One that is being made, and may yet fail to be, is not
+    /// among them: the map changes under `chunks`.
     var systemChunks: [ChunkItem] {
-        volume.chunkMap.chunks.map { $0.item }.filter { $0.flags.contains(.system) }
+        chunks.withLock { volume.chunkMap }.chunks.map { $0.item }.filter {
+            $0.flags.contains(.system)
+        }
     }
 
     /// The commit that forgot these chunks is durable: their places can be used again.

@@ -3,6 +3,8 @@
 // once, from the trees with the next commit. The holes on the devices are there for new chunks once
 // that commit is durable.
 //
+// Invariant: a group in `leaving` is one thread's to take away; for the others it is gone already.
+//
 // Locks: none held on calling; `chunks` while the tables change.
 //===-------------------------------------------------------------------------------------------===//
 
@@ -22,10 +24,34 @@ extension GroupSource {
         }
         try chunks.withLock { () throws(FilesystemError) in
             guard space != nil else { throw FilesystemError.openedReadOnly }
-            guard metadataGroups != [logical], systemGroups != [logical] else {
+            try checkMayLeave(logical)
+            leaving.insert(logical)
+        }
+        defer { chunks.withLock { _ = leaving.remove(logical) } }
+        try remove(group, from: allocator)
+    }
+
+    /// `chunks` is held.
+    private func checkMayLeave(_ logical: UInt64) throws(FilesystemError) {
+        guard !leaving.contains(logical) else {
+            throw FilesystemError(.busy, "block group", "is being removed", logical: logical)
+        }
+        guard entries[logical] != nil else {
+            throw FilesystemError(.notFound, "block group", "none begins there", logical: logical)
+        }
+        for groups in [metadataGroups, systemGroups] where groups.contains(logical) {
+            guard groups.contains(where: { $0 != logical && !leaving.contains($0) }) else {
                 throw FilesystemError(.busy, "block group", "is the last one", logical: logical)
             }
         }
+    }
+
+    /// The group is in `leaving`, by this thread.
+    private func remove(
+        _ group: BlockGroup,
+        from allocator: Allocator
+    ) throws(FilesystemError) {
+        let logical = group.logical
         let wasReadOnly = group.isReadOnly
         // From here on nothing is claimed in it, so what is found free stays free.
         group.setReadOnly(true)
@@ -55,11 +81,18 @@ extension GroupSource {
     ///
     /// - Returns: how many; their holes can be used after the next commit.
     func removeEmptyGroups(sparing type: ChunkFlags, in allocator: Allocator) -> Int {
-        let candidates = chunks.withLock { emptyGroups(sparing: type, in: allocator) }
+        let candidates = chunks.withLock {
+            let found = emptyGroups(sparing: type, in: allocator)
+            // At once, so that two threads together do not take the last of a kind.
+            leaving.formUnion(found)
+            return found
+        }
+        defer { chunks.withLock { leaving.subtract(candidates) } }
         var removed = 0
         for logical in candidates {
+            guard let group = allocator.group(at: logical) else { continue }
             do throws(FilesystemError) {
-                try removeGroup(at: logical, in: allocator)
+                try remove(group, from: allocator)
                 removed += 1
             } catch {
                 // Somebody has just claimed in it.
@@ -69,11 +102,14 @@ extension GroupSource {
         return removed
     }
 
+    /// `chunks` is held.
     private func emptyGroups(sparing type: ChunkFlags, in allocator: Allocator) -> [UInt64] {
         var kept: [UInt64: Int] = [:]
-        for entry in entries.values { kept[entry.record.flags.rawValue, default: 0] += 1 }
+        for (logical, entry) in entries where !leaving.contains(logical) {
+            kept[entry.record.flags.rawValue, default: 0] += 1
+        }
         var found: [UInt64] = []
-        for (logical, entry) in entries {
+        for (logical, entry) in entries where !leaving.contains(logical) {
             let flags = entry.record.flags
             guard flags.type != type, !flags.contains(.system),
                 kept[flags.rawValue, default: 0] > 1,

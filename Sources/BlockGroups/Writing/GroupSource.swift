@@ -26,6 +26,9 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
         var isNew: Bool
     }
 
+    /// Most of `reserveBytes`: a larger commit is not worth keeping data out for.
+    static let reserveBytesMax: UInt64 = 1 << 30
+
     package let volume: Volume
     let origin: FreeSpaceSource
     let chunks = Mutex(.chunks)
@@ -39,6 +42,8 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     /// Addresses of the groups that hold metadata (mixed ones included) and of SYSTEM groups.
     var metadataGroups: [UInt64] = []
     var systemGroups: [UInt64] = []
+    /// Groups that somebody is about to take away.
+    var leaving: Set<UInt64> = []
     /// Bytes of metadata space that ordinary changes left untouched last time.
     var reserveBytes: UInt64 = 0
 

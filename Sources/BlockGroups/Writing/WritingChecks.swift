@@ -9,13 +9,19 @@
 //   - a free-space tree that is not valid: the kernel must make it anew first (`.unsupported`)
 //   - raid5 and raid6, whose parity is not written yet (`.unsupported`)
 //   - a device missing (`.missingDevice`), or behind the others (`.corrupt`)
-//   - counts that contradict each other: used bytes, chunks and device extents (`.corrupt`)
+//   - counts that contradict each other: used bytes, sizes of devices, chunks and device extents
+//     (`.corrupt`)
+//   - a generation so near the last number that commits could run out of them (`.unsupported`)
 // Locked or mounted devices were refused when they were opened (`.busy`).
 //===-------------------------------------------------------------------------------------------===//
 
 import BGDevices
 import BGDiskFormat
 import BGTrees
+
+/// The last generation with which a file system is written: a commit each nanosecond would take centuries
+/// to get from here to where numbers end.
+private let generationMax = UInt64(Int64.max)
 
 /// Throws the first reason not to write to this file system.
 func checkWritable(_ reader: FilesystemReader) throws(FilesystemError) {
@@ -25,6 +31,14 @@ func checkWritable(_ reader: FilesystemReader) throws(FilesystemError) {
     }
     if let reason = reasonInChunks(reader.volume.chunkMap) {
         throw FilesystemError(.unsupported, "writing", reason)
+    }
+    guard superBlock.generation <= generationMax else {
+        throw FilesystemError(
+            .unsupported,
+            "writing",
+            "generation % leaves too few for commits",
+            superBlock.generation
+        )
     }
     try checkDevices(reader.volume)
     let used = reader.blockGroups.reduce(UInt64(0)) { $0 + $1.used }
@@ -121,13 +135,7 @@ private let balanceObjectid = UInt64(bitPattern: -4)
 private func reasonInTrees(_ reader: FilesystemReader) throws(FilesystemError) -> StaticString? {
     let superBlock = reader.superBlock
     let blocks = TreeReader(reader.source)
-    let rootTree = TreeRoot(
-        treeID: ObjectID.rootTree,
-        logical: superBlock.root,
-        level: superBlock.rootLevel,
-        generation: superBlock.generation
-    )
-    var cursor = TreeCursor(blocks, rootTree)
+    var cursor = TreeCursor(blocks, superBlock.rootTreeRoot)
     func has(_ objectid: UInt64, _ type: KeyType) throws(FilesystemError) -> Bool {
         try cursor.seek(Key(objectid, type, 0)) && cursor.key.objectid == objectid
             && cursor.key.type == type
@@ -162,17 +170,13 @@ extension DeviceSpace {
     init(_ reader: FilesystemReader) throws(FilesystemError) {
         let superBlock = reader.superBlock
         let blocks = TreeReader(reader.source)
-        let chunkTree = TreeRoot(
-            treeID: ObjectID.chunkTree,
-            logical: superBlock.chunkRoot,
-            level: superBlock.chunkRootLevel,
-            generation: superBlock.chunkRootGeneration
-        )
+        let chunkTree = superBlock.chunkTreeRoot
         let deviceTree = try findRoot(ObjectID.deviceTree, blocks, superBlock)
         var items: [DeviceItem] = []
         try forEachItem(.deviceItem, chunkTree, blocks) { (key, data) throws(FilesystemError) in
             items.append(try DeviceItem(key: key, data))
         }
+        try checkTotal(items, superBlock)
         var extents: [DeviceExtent] = []
         try forEachItem(.deviceExtent, deviceTree, blocks) { (key, data) throws(FilesystemError) in
             extents.append(try DeviceExtent(key: key, data, superBlock.limits))
@@ -184,6 +188,27 @@ extension DeviceSpace {
         )
         let chunks = reader.volume.chunkMap.chunks.map { $0.item }
         try self.init(items, extents: extents, chunks: chunks, format)
+    }
+}
+
+/// - Throws: `.corrupt` where the devices have not as many bytes in all as the super block says.
+private func checkTotal(
+    _ devices: [DeviceItem],
+    _ superBlock: SuperBlock
+) throws(FilesystemError) {
+    var total: UInt64 = 0
+    for device in devices {
+        // Sizes that have no sum are not the super block's either.
+        total = total.end(adding: device.totalBytes) ?? .max
+    }
+    guard total == superBlock.totalBytes else {
+        throw FilesystemError(
+            .corrupt,
+            "super block",
+            "% bytes in all, device items say %: to be checked before it is written",
+            superBlock.totalBytes,
+            total
+        )
     }
 }
 
