@@ -65,4 +65,19 @@ void bgs_group_announce(struct bgs_group *group);
 /* It no longer is: nothing of it is left in the directory. The lock held. */
 void bgs_group_withdraw(struct bgs_group *group);
 
+/* What the group has lent; bgs_group_lent.c. The lock held for all of them. */
+
+/* Free sectors that are lent out. */
+uint64_t bgs_group_lent_sectors(struct bgs_group *group);
+/* Take the windows back, not the clusters. */
+void bgs_group_recall_windows(struct bgs_group *group);
+/* Whether a lent window or a cluster has a free sector of the range. */
+bool bgs_group_lent_overlaps(struct bgs_group *group, uint64_t sector, uint64_t sectors);
+/*
+ * Give back while some of the group is lent: into the window that has the range,
+ * or to the index once what overlaps is taken back. 0 or -EEXIST: done; -EAGAIN:
+ * the index may have it now.
+ */
+int bgs_group_give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sectors);
+
 #endif
