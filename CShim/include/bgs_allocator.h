@@ -119,16 +119,11 @@ static inline bool bgs_flags_match(uint64_t flags, uint64_t wanted)
 /* The window that a claim of these flags uses. */
 static inline unsigned bgs_window_type_of(uint64_t flags)
 {
-	switch (flags & BGS_FLAGS_TYPE) {
-	case 1:
-		return BGS_WINDOW_DATA;
-	case 4:
-		return BGS_WINDOW_METADATA;
-	case 2:
-		return BGS_WINDOW_SYSTEM;
-	default:
-		return BGS_WINDOW_MIXED;
-	}
+	/* A digit for each type: data is 1, system 2, metadata 4. */
+	const uint32_t windows = BGS_WINDOW_MIXED * 0x11101001u + BGS_WINDOW_METADATA * 0x10000u +
+				 BGS_WINDOW_SYSTEM * 0x100u + BGS_WINDOW_DATA * 0x10u;
+
+	return windows >> 4 * (flags & BGS_FLAGS_TYPE) & 0xf;
 }
 
 static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *allocator)
@@ -159,7 +154,7 @@ bgs_allocator_claim_small(struct bgs_allocator *allocator, uint64_t flags, uint3
  */
 static __attribute__((always_inline)) inline int
 bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
-			  uint64_t *logical_out)
+			  struct bgs_extent *extent_out)
 {
 	uint32_t shift = allocator->sector_shift;
 	uint64_t sectors = length >> shift, sector;
@@ -169,16 +164,13 @@ bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint6
 		return -EINVAL;
 	/* No group has bad flags, so a space that matches says that these are not. */
 	space = bgs_dereference(allocator->only_space[flags]);
-	if (__builtin_expect(!space || sectors - 1 >= INT32_MAX || sectors << shift != length, 0))
+	if (__builtin_expect(!space || sectors - 1 >= BGS_USUAL_MAX || sectors << shift != length,
+			     0))
 		return -EINVAL;
-	if (!bgs_allocator_claim_small(allocator, flags, (uint32_t)sectors, &sector)) {
-		int ret = allocator->paths.claim(allocator, space, (uint32_t)sectors,
-						 (uint32_t)sectors, &sector);
-
-		if (__builtin_expect(ret, 0))
-			return ret;
-	}
-	*logical_out = sector << shift;
+	if (!bgs_allocator_claim_small(allocator, flags, (uint32_t)sectors, &sector))
+		return allocator->paths.claim(allocator, space, (uint32_t)sectors, extent_out);
+	extent_out->logical = sector << shift;
+	extent_out->length = length;
 	return 0;
 }
 
@@ -190,7 +182,7 @@ bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint6
 
 static __attribute__((always_inline)) inline int
 bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
-			  uint64_t *logical_out)
+			  struct bgs_extent *extent_out)
 {
 	/* The size first: a caller's struct may be a smaller one. */
 	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
@@ -199,7 +191,7 @@ bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words
 			      words[9] | words[10]) != 0,
 			     0))
 		return -EINVAL;
-	return bgs_allocator_claim_bytes(allocator, words[1], words[2], logical_out);
+	return bgs_allocator_claim_bytes(allocator, words[1], words[2], extent_out);
 }
 
 /* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */

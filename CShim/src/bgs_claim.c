@@ -48,7 +48,7 @@ int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_
 		return 0;
 	for (i = 0; i < count && ret; i++)
 		if (bgs_flags_match(allocator->spaces[i]->flags, flags))
-			ret = allocator->paths.claim(allocator, allocator->spaces[i], sectors, need,
-						     sector_out);
+			ret = allocator->paths.claim_roomy(allocator, allocator->spaces[i], sectors,
+							   need, sector_out);
 	return ret;
 }

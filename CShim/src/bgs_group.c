@@ -47,7 +47,7 @@ int bgs_group_add(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 
 	if (__builtin_expect(ret != -EAGAIN, 1))
 		return ret;
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	ret = bgs_group_index_add(group, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0)
@@ -60,7 +60,7 @@ int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	ret = bgs_group_index_remove(group, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0)
@@ -73,7 +73,7 @@ int bgs_group_own(struct bgs_group *group, uint64_t sectors)
 {
 	int ret = -EINVAL;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	if (sectors <=
 	    group->added_sectors - group->index.free_sectors - bgs_group_lent_sectors(group)) {
 		group->added_sectors -= (uint32_t)sectors;
@@ -88,7 +88,7 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	if (__builtin_expect(group->lends, 0)) {
 		/* More than is claimed: which error it is depends on what is lent, too. */
 		if (group->index.free_sectors + bgs_group_lent_sectors(group) + sectors >
@@ -123,7 +123,7 @@ static inline int refusal(const struct bgs_group *group)
 /* The claim itself; the lock held and no window open. */
 static bool claim_index(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
 {
-	uint64_t group_end = group->first_sector + group->sector_count;
+	uint64_t group_end = group->first_sector + bgs_group_sectors(group);
 	bool bounded = wish->from > group->first_sector || wish->end < group_end;
 
 	if (bounded) {
@@ -156,12 +156,12 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 	uint32_t start;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	ret = refusal(group);
 	if (ret)
 		goto out;
 	ret = -ENOSPC;
-	if (wish->sectors > group->sector_count || wish->need > group->sector_count)
+	if (wish->sectors > bgs_group_sectors(group) || wish->need > bgs_group_sectors(group))
 		goto out;
 	/*
 	 * A window may have the first sector at or above `from`, or part of the tightest
@@ -182,7 +182,7 @@ void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	__atomic_store_n(&group->state,
 			 (uint8_t)(read_only ? group->state | BGS_GROUP_READ_ONLY
@@ -201,7 +201,7 @@ bool bgs_group_is_read_only(const struct bgs_group *group)
 
 void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out)
 {
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	numbers_out->free_sectors = group->index.free_sectors;
 	numbers_out->added_sectors = group->added_sectors;
@@ -219,7 +219,7 @@ uint64_t bgs_group_free_sectors(struct bgs_group *group)
 {
 	uint64_t sectors;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	sectors = group->index.free_sectors;
 	if (group->lends)
 		sectors += bgs_group_lent_sectors(group);
@@ -231,7 +231,7 @@ bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t secto
 {
 	bool found;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	found = bgs_index_any_free(&group->index, group_relative(group, sector), (uint32_t)sectors);
 	if (!found && group->lends)
 		found = bgs_group_lent_overlaps(group, sector, sectors);
@@ -242,7 +242,7 @@ bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t secto
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {
-	uint64_t end = group->first_sector + group->sector_count;
+	uint64_t end = group->first_sector + bgs_group_sectors(group);
 	uint32_t start, length;
 	bool found;
 
@@ -250,7 +250,7 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 		from = group->first_sector;
 	if (from >= end)
 		return false;
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	found = bgs_index_next(&group->index, group_relative(group, from), &start, &length);
 	group_unlock_trim(group);
@@ -265,7 +265,7 @@ int bgs_group_freeze(struct bgs_group *group, bool force)
 {
 	int ret = 0;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	if (!force && (group->index.free_sectors != group->added_sectors ||
 		       group->caching == BGS_CACHING_STARTED)) {
@@ -283,7 +283,7 @@ void bgs_group_thaw(struct bgs_group *group)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	__atomic_store_n(&group->state, (uint8_t)(group->state & ~BGS_GROUP_REMOVED),
 			 __ATOMIC_RELAXED);
 	opened = note_state(group);
@@ -322,7 +322,7 @@ void bgs_group_finish_caching(struct bgs_group *group, int error)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	group->cache_error = error;
 	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
 			 __ATOMIC_RELEASE);

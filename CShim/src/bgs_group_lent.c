@@ -77,7 +77,7 @@ void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
 {
 	struct bgs_window **link;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	for (link = &group->lent; *link; link = &(*link)->next) {
 		if (*link != window)
 			continue;
@@ -94,7 +94,7 @@ bool bgs_group_recall(struct bgs_group *group)
 {
 	bool any;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	any = bgs_group_recall_locked(group);
 	group_unlock_trim(group);
 	return any;

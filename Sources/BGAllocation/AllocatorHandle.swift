@@ -34,31 +34,31 @@ package struct AllocatorHandle {
 
     /// The usual claim, if that is what the options ask for, and if it is served.
     ///
-    /// - Parameter options: a `struct bg_claim_options` of any size; what is not as usual is left to
-    ///   whoever checks it.
-    /// - Returns: whether it was, with `logical` set.
+    /// - Parameters:
+    ///   - options: a `struct bg_claim_options` of any size; what is not as usual is left to
+    ///     whoever checks it.
+    ///   - extent: a `struct bg_extent`, set only where the claim was served.
+    /// - Returns: whether it was.
     @inline(__always)
-    package func claimPlain<Options>(
+    package func claimPlain<Options, Claimed>(
         _ options: UnsafePointer<Options>,
-        logical: inout UInt64
+        extent: UnsafeMutablePointer<Claimed>
     ) -> Bool {
         unsafe bgs_allocator_claim_plain(
             core,
             UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
-            &logical
+            UnsafeMutableRawPointer(extent).assumingMemoryBound(to: bgs_extent.self)
         ) == 0
     }
 
     /// A claim whose only wishes are type and profile, for a length that the caller checked.
     ///
-    /// - Returns: 0 with `logical` set; -EINVAL, or -ENOSPC: the whole search must decide.
+    /// - Returns: where it lies; nil: the whole search must decide.
     @inline(__always)
-    package func claimAnywhere(
-        flags: UInt64,
-        length: UInt64,
-        logical: inout UInt64
-    ) -> CInt {
-        unsafe bgs_allocator_claim_bytes(core, flags, length, &logical)
+    package func claimAnywhere(flags: UInt64, length: UInt64) -> UInt64? {
+        var extent = bgs_extent()
+        return unsafe bgs_allocator_claim_bytes(core, flags, length, &extent) == 0
+            ? extent.logical : nil
     }
 
     /// - Returns: 0, -EINVAL or -EEXIST.

@@ -108,13 +108,7 @@ public func bg_claim(
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseArgument("a pointer is NULL") }
-    let length = unsafe options.pointee.length
-    var logical: UInt64 = 0
-    if unsafe AllocatorHandle(opaque: allocator).claimPlain(options, logical: &logical) {
-        unsafe out.pointee.logical = logical
-        unsafe out.pointee.length = length
-        return 0
-    }
+    if unsafe AllocatorHandle(opaque: allocator).claimPlain(options, extent: out) { return 0 }
     return unsafe claimWithWishes(allocator, options, out)
 }
 
