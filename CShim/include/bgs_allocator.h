@@ -138,40 +138,34 @@ static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *alloc
 int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			uint32_t need, uint64_t *sector_out);
 
-/* Small claims: false where there is no window that has the room. */
-static __attribute__((always_inline)) inline bool
-bgs_allocator_claim_small(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
-			  uint64_t *sector_out)
-{
-	return sectors <= allocator->magazine_max &&
-	       bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
-				  flags & BGS_FLAGS_PROFILE, sectors, sector_out);
-}
+/* A claim of the usual kind: no wish, no profile, one space that can serve it. */
+struct bgs_usual {
+	struct bgs_space *space;
+	uint32_t sectors;
+	/* The type that was asked for. */
+	uint32_t flags;
+};
 
-/*
- * The usual claim: no wish, no profile, one space that can serve it. Return: 0, or not 0:
- * whoever checks and searches more thoroughly must decide.
- */
-static __attribute__((always_inline)) inline int
-bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
-			  struct bgs_extent *extent_out)
+/* Return: whether it is one; if not, whoever checks and searches more thoroughly must decide. */
+static __attribute__((always_inline)) inline bool
+bgs_allocator_is_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
+		       struct bgs_usual *usual_out)
 {
 	uint32_t shift = allocator->sector_shift;
-	uint64_t sectors = length >> shift, sector;
+	uint64_t sectors = length >> shift;
 	struct bgs_space *space;
 
 	if (__builtin_expect(flags > BGS_FLAGS_TYPE, 0))
-		return -EINVAL;
+		return false;
 	/* No group has bad flags, so a space that matches says that these are not. */
 	space = bgs_dereference(allocator->only_space[flags]);
 	if (__builtin_expect(!space || sectors - 1 >= BGS_USUAL_MAX || sectors << shift != length,
 			     0))
-		return -EINVAL;
-	if (!bgs_allocator_claim_small(allocator, flags, (uint32_t)sectors, &sector))
-		return allocator->paths.claim(allocator, space, (uint32_t)sectors, extent_out);
-	extent_out->logical = sector << shift;
-	extent_out->length = length;
-	return 0;
+		return false;
+	usual_out->space = space;
+	usual_out->sectors = (uint32_t)sectors;
+	usual_out->flags = (uint32_t)flags;
+	return true;
 }
 
 /*
@@ -180,18 +174,41 @@ bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint6
  */
 #define BGS_CLAIM_WORDS 11
 
-static __attribute__((always_inline)) inline int
-bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
-			  struct bgs_extent *extent_out)
+static __attribute__((always_inline)) inline bool
+bgs_allocator_is_plain(struct bgs_allocator *allocator, const uint64_t *words,
+		       struct bgs_usual *usual_out)
 {
 	/* The size first: a caller's struct may be a smaller one. */
 	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
-		return -EINVAL;
+		return false;
 	if (__builtin_expect((words[3] | words[4] | words[5] | words[6] | words[7] | words[8] |
 			      words[9] | words[10]) != 0,
 			     0))
-		return -EINVAL;
-	return bgs_allocator_claim_bytes(allocator, words[1], words[2], extent_out);
+		return false;
+	return bgs_allocator_is_usual(allocator, words[1], words[2], usual_out);
+}
+
+/* Serve it from this processor's window, in one try; if not: bgs_allocator_claim_locked(). */
+static __attribute__((always_inline)) inline bool
+bgs_allocator_claim_window(struct bgs_allocator *allocator, struct bgs_usual usual,
+			   struct bgs_extent *extent_out)
+{
+	uint64_t sector;
+
+	if (usual.sectors > allocator->magazine_max ||
+	    !bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(usual.flags), 0,
+				usual.sectors, 1, &sector))
+		return false;
+	extent_out->logical = sector << allocator->sector_shift;
+	extent_out->length = (uint64_t)usual.sectors << allocator->sector_shift;
+	return true;
+}
+
+/* Return: 0 or -ENOSPC: a whole search must decide. */
+static inline int bgs_allocator_claim_locked(struct bgs_allocator *allocator,
+					     struct bgs_usual usual, struct bgs_extent *extent_out)
+{
+	return allocator->paths.claim(allocator, usual.space, usual.sectors, extent_out);
 }
 
 /* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */

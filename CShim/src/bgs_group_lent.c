@@ -148,7 +148,7 @@ int bgs_group_give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t 
 			uint32_t mask = (uint32_t)(((UINT64_C(1) << sectors) - 1)
 						   << sector % BGS_REGION_SECTORS);
 			int ret = bgs_window_give_back(magazine, window->type, sector, sectors,
-						       false);
+						       false, BGS_WINDOW_TURNS);
 
 			/* The caller has checked the count: from now on the fast path may have it.
 			 */

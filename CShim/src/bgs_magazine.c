@@ -23,6 +23,17 @@ void bgs_magazine_init(struct bgs_magazine *magazine)
 	}
 }
 
+int bgs_magazine_give_back_other(struct bgs_magazine *magazine, uint64_t sector, uint32_t sectors)
+{
+	uint64_t region = sector >> BGS_REGION_SHIFT;
+	unsigned type;
+
+	for (type = BGS_WINDOW_DATA + 1; type < BGS_WINDOW_TYPES; type++)
+		if (bgs_window_is_at(magazine, type, region))
+			return bgs_window_give_back(magazine, type, sector, sectors, true, 1);
+	return -EAGAIN;
+}
+
 uint32_t bgs_window_close(struct bgs_window *window)
 {
 	struct bgs_magazine *magazine = window->magazine;

@@ -89,7 +89,7 @@ import Testing
             try [0, 4096, 9000].map { try allocator.addFreeGroup($0 * sector, 3000 * sector) }
         }
         var live: [Extent] = []
-        for step in 0..<20_000 * testScale {
+        for step in 0..<5_000 * testScale {
             let choice = UInt64.random(in: 0..<100, using: &random)
             let last = choice < 40 ? live.indices.last : live.indices.randomElement(using: &random)
             if let last, choice < 55 {
