@@ -14,6 +14,12 @@
 /* Directory hints that may prove stale before a search goes by the groups themselves. */
 #define STALE_MAX 8
 
+/* The number of runs alone decides where there are many: one branch. */
+VEC bool one_run_only(const struct bgs_index *ix)
+{
+	return __builtin_expect(ix->run_count == 1, 0) && has_one_run(ix);
+}
+
 /* Whether a run of this bin is left in the index; may say so wrongly. */
 VEC bool bin_left(const struct bgs_index *ix, uint32_t sectors, unsigned bin)
 {
@@ -67,7 +73,7 @@ VEC bool claim_hinted(struct bgs_group *group, uint32_t sectors, struct bin_span
 	uint32_t run, rest;
 	bool claimed;
 
-	if (has_one_run(ix)) {
+	if (one_run_only(ix)) {
 		run = ix->free_sectors;
 		if (run < span.low || run > span.high)
 			return false;
@@ -264,7 +270,7 @@ VEC int add_noted(struct bgs_group *group, uint32_t start, uint32_t sectors)
 	uint32_t left, right;
 	unsigned bin;
 
-	if (!has_one_run(ix) || !one_run_add(ix, start, sectors, &run)) {
+	if (!one_run_only(ix) || !one_run_add(ix, start, sectors, &run)) {
 		int ret;
 
 		switch (index_shape(ix)) {
