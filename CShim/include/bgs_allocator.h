@@ -119,16 +119,11 @@ static inline bool bgs_flags_match(uint64_t flags, uint64_t wanted)
 /* The window that a claim of these flags uses. */
 static inline unsigned bgs_window_type_of(uint64_t flags)
 {
-	switch (flags & BGS_FLAGS_TYPE) {
-	case 1:
-		return BGS_WINDOW_DATA;
-	case 4:
-		return BGS_WINDOW_METADATA;
-	case 2:
-		return BGS_WINDOW_SYSTEM;
-	default:
-		return BGS_WINDOW_MIXED;
-	}
+	/* A digit for each type: data is 1, system 2, metadata 4. */
+	const uint32_t windows = BGS_WINDOW_MIXED * 0x11101001u + BGS_WINDOW_METADATA * 0x10000u +
+				 BGS_WINDOW_SYSTEM * 0x100u + BGS_WINDOW_DATA * 0x10u;
+
+	return windows >> 4 * (flags & BGS_FLAGS_TYPE) & 0xf;
 }
 
 static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *allocator)
@@ -143,43 +138,34 @@ static inline struct bgs_magazine *bgs_magazine_here(struct bgs_allocator *alloc
 int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
 			uint32_t need, uint64_t *sector_out);
 
-/* Small claims: false where there is no window that has the room. */
-static __attribute__((always_inline)) inline bool
-bgs_allocator_claim_small(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
-			  uint64_t *sector_out)
-{
-	return sectors <= allocator->magazine_max &&
-	       bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
-				  flags & BGS_FLAGS_PROFILE, sectors, sector_out);
-}
+/* A claim of the usual kind: no wish, no profile, one space that can serve it. */
+struct bgs_usual {
+	struct bgs_space *space;
+	uint32_t sectors;
+	/* The type that was asked for. */
+	uint32_t flags;
+};
 
-/*
- * The usual claim: no wish, no profile, one space that can serve it. Return: 0, or not 0:
- * whoever checks and searches more thoroughly must decide.
- */
-static __attribute__((always_inline)) inline int
-bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
-			  uint64_t *logical_out)
+/* Return: whether it is one; if not, whoever checks and searches more thoroughly must decide. */
+static __attribute__((always_inline)) inline bool
+bgs_allocator_is_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
+		       struct bgs_usual *usual_out)
 {
 	uint32_t shift = allocator->sector_shift;
-	uint64_t sectors = length >> shift, sector;
+	uint64_t sectors = length >> shift;
 	struct bgs_space *space;
 
 	if (__builtin_expect(flags > BGS_FLAGS_TYPE, 0))
-		return -EINVAL;
+		return false;
 	/* No group has bad flags, so a space that matches says that these are not. */
 	space = bgs_dereference(allocator->only_space[flags]);
-	if (__builtin_expect(!space || sectors - 1 >= INT32_MAX || sectors << shift != length, 0))
-		return -EINVAL;
-	if (!bgs_allocator_claim_small(allocator, flags, (uint32_t)sectors, &sector)) {
-		int ret = allocator->paths.claim(allocator, space, (uint32_t)sectors,
-						 (uint32_t)sectors, &sector);
-
-		if (__builtin_expect(ret, 0))
-			return ret;
-	}
-	*logical_out = sector << shift;
-	return 0;
+	if (__builtin_expect(!space || sectors - 1 >= BGS_USUAL_MAX || sectors << shift != length,
+			     0))
+		return false;
+	usual_out->space = space;
+	usual_out->sectors = (uint32_t)sectors;
+	usual_out->flags = (uint32_t)flags;
+	return true;
 }
 
 /*
@@ -188,18 +174,41 @@ bgs_allocator_claim_bytes(struct bgs_allocator *allocator, uint64_t flags, uint6
  */
 #define BGS_CLAIM_WORDS 11
 
-static __attribute__((always_inline)) inline int
-bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
-			  uint64_t *logical_out)
+static __attribute__((always_inline)) inline bool
+bgs_allocator_is_plain(struct bgs_allocator *allocator, const uint64_t *words,
+		       struct bgs_usual *usual_out)
 {
 	/* The size first: a caller's struct may be a smaller one. */
 	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
-		return -EINVAL;
+		return false;
 	if (__builtin_expect((words[3] | words[4] | words[5] | words[6] | words[7] | words[8] |
 			      words[9] | words[10]) != 0,
 			     0))
-		return -EINVAL;
-	return bgs_allocator_claim_bytes(allocator, words[1], words[2], logical_out);
+		return false;
+	return bgs_allocator_is_usual(allocator, words[1], words[2], usual_out);
+}
+
+/* Serve it from this processor's window, in one try; if not: bgs_allocator_claim_locked(). */
+static __attribute__((always_inline)) inline bool
+bgs_allocator_claim_window(struct bgs_allocator *allocator, struct bgs_usual usual,
+			   struct bgs_extent *extent_out)
+{
+	uint64_t sector;
+
+	if (usual.sectors > allocator->magazine_max ||
+	    !bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(usual.flags), 0,
+				usual.sectors, 1, &sector))
+		return false;
+	extent_out->logical = sector << allocator->sector_shift;
+	extent_out->length = (uint64_t)usual.sectors << allocator->sector_shift;
+	return true;
+}
+
+/* Return: 0 or -ENOSPC: a whole search must decide. */
+static inline int bgs_allocator_claim_locked(struct bgs_allocator *allocator,
+					     struct bgs_usual usual, struct bgs_extent *extent_out)
+{
+	return allocator->paths.claim(allocator, usual.space, usual.sectors, extent_out);
 }
 
 /* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */

@@ -224,11 +224,13 @@ bool bgs_directory_home_slow(struct bgs_directory *directory, struct bgs_lanes *
 static inline struct bgs_node *bgs_directory_home_node(const struct bgs_directory *directory,
 						       const struct bgs_lanes *lanes)
 {
-	if (__builtin_expect(__atomic_load_n(&lanes->count, __ATOMIC_RELAXED) != 1 ||
-				     bgs_thread_self.ticks % BGS_LANE_TICKS == 0,
-			     0))
+	uint32_t ticks = bgs_thread_self.ticks;
+
+	if (__builtin_expect(__atomic_load_n(&lanes->count, __ATOMIC_RELAXED) != 1, 0))
 		return NULL;
-	bgs_thread_self.ticks++;
+	if (__builtin_expect(ticks % BGS_LANE_TICKS == 0, 0))
+		return NULL;
+	bgs_thread_self.ticks = ticks + 1;
 	return bgs_dereference(directory->only_node);
 }
 

@@ -13,7 +13,7 @@
  *
  * Invariants, with the free-space lock free:
  *   1. A sector is in at most one of: the index, an open window's bits, the unused
- *      part of a cluster. Together they are what is free.
+ *      part of a cluster, the last claim once it came back. Together they are what is free.
  *   2. added_sectors counts what add_free_space() has put in and
  *      remove_free_space() has not taken out. Claims move nothing of it, so
  *      claimed = added - free.
@@ -59,11 +59,17 @@ struct bgs_group {
 	struct bgs_spin lock;
 	/* Place in the directory; never changes. */
 	struct bgs_block *block;
-	/* First sector and their number; never change. */
+	/* Never changes. */
 	uint64_t first_sector;
-	uint32_t sector_count;
 	/* Sectors that were said to be free, claimed or not. */
 	uint32_t added_sectors;
+	/*
+	 * The last claim, or 0 when something else happened to the index since: see "The
+	 * last claim" in bgs_group_locked.h. Read without the lock as a hint.
+	 */
+	uint32_t last;
+	/* Where it begins, relative to the group. */
+	uint32_t last_start;
 	uint8_t slot;
 	/* 1 when cached, writable and not removed. */
 	uint8_t claimable;
@@ -71,16 +77,17 @@ struct bgs_group {
 	uint8_t lends;
 	/* BGS_GROUP_*; relaxed atomic for readers without the lock. */
 	uint8_t state;
-	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
-	uint8_t caching;
 	/* The allocator's; never changes. */
 	uint8_t sector_shift;
-	uint16_t pad;
+	/* enum bgs_caching; changes under the allocator's state mutex and this lock. */
+	uint8_t caching;
+	/* What kept the group from being cached: a negative errno; with `caching`. */
+	int32_t cache_error;
 
-	/* Open windows that this group lends. */
-	struct bgs_window *lent;
 	/* From line 1 on. */
 	struct bgs_index index;
+	/* Open windows that this group lends. */
+	struct bgs_window *lent;
 	/* Its clusters. */
 	struct bgs_cluster *clusters;
 
@@ -90,8 +97,6 @@ struct bgs_group {
 	uint64_t logical;
 	uint64_t length;
 	uint64_t flags;
-	/* What kept the group from being cached: a negative errno; with `caching`. */
-	int32_t cache_error;
 	/* Ordinal of the thread that reads the free space; under the state mutex. */
 	uint32_t cacher;
 	/* References; the lists hold one. Atomic. */
@@ -103,6 +108,12 @@ struct bgs_group {
 /* Without the padding at the end, which is not allocated: with malloc's 8 bytes it is whole lines,
  * and groups then lie one behind the other with nothing in between. */
 #define BGS_GROUP_BYTES (10 * BGS_CACHE_LINE - 8)
+
+/* Number of sectors; never changes. */
+static inline uint32_t bgs_group_sectors(const struct bgs_group *group)
+{
+	return group->index.sectors;
+}
 
 /* What a claim in one group asks for. Sectors. */
 struct bgs_wish {

@@ -51,6 +51,8 @@ struct bgs_group;
 /* Largest claim that a window serves, sectors. */
 #define BGS_MAGAZINE_MAX (BGS_REGION_SECTORS / 2)
 #define BGS_TAG_NONE	 UINT64_MAX
+/* Tries to change a window's word where there is no way past it. */
+#define BGS_WINDOW_TURNS 4
 
 /* Windows of one magazine: by what the claim asks for. */
 enum bgs_window_type {
@@ -115,10 +117,12 @@ static inline uint32_t bgs_word_runs(uint32_t bits, uint32_t sectors)
 
 /*
  * Claim 1 to BGS_MAGAZINE_MAX sectors. profile: bits that the lender's flags must
- * have, or 0. *sector_out: absolute. false: use the slow path.
+ * have, or 0. turns: tries; each that fails means that somebody else got on.
+ * *sector_out: absolute. false: use the slow path.
  */
-static inline bool bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type,
-				      uint64_t profile, uint32_t sectors, uint64_t *sector_out)
+static __attribute__((always_inline)) inline bool
+bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64_t profile, uint32_t sectors,
+		   unsigned turns, uint64_t *sector_out)
 {
 	/* Acquire: pairs with the release in bgs_magazine_open(), for tag and flags. */
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
@@ -126,8 +130,7 @@ static inline bool bgs_magazine_claim(struct bgs_magazine *magazine, unsigned ty
 
 	if (!bgs_word_bits(word))
 		return false;
-	/* A few turns: each failed one means that somebody else got on. */
-	for (turn = 0; turn < 4; turn++) {
+	for (turn = 0; turn < turns; turn++) {
 		uint32_t runs = bgs_word_runs(bgs_word_bits(word), sectors);
 		uint64_t tag = __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED);
 		unsigned bit;
@@ -151,18 +154,19 @@ static inline bool bgs_magazine_claim(struct bgs_magazine *magazine, unsigned ty
 
 /*
  * Give a range back into an open window of its region. owned_only: leave to the
- * slow path what it must check. Return: 0, -EEXIST when some of it is free, or
+ * slow path what it must check. turns: as above. Return: 0, -EEXIST when some of it is free, or
  * -EAGAIN: no such window here, use the slow path.
  */
-static inline int bgs_window_give_back(struct bgs_magazine *magazine, unsigned type,
-				       uint64_t sector, uint32_t sectors, bool owned_only)
+static __attribute__((always_inline)) inline int
+bgs_window_give_back(struct bgs_magazine *magazine, unsigned type, uint64_t sector,
+		     uint32_t sectors, bool owned_only, unsigned turns)
 {
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
 	unsigned bit = (unsigned)(sector % BGS_REGION_SECTORS);
 	uint64_t mask = ((UINT64_C(1) << sectors) - 1) << bit;
 	unsigned turn;
 
-	for (turn = 0; turn < 4; turn++) {
+	for (turn = 0; turn < turns; turn++) {
 		uint32_t owned = __atomic_load_n(&magazine->owned[type], __ATOMIC_RELAXED);
 
 		if (__atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED) !=
@@ -184,18 +188,30 @@ static inline int bgs_window_give_back(struct bgs_magazine *magazine, unsigned t
 	return -EAGAIN;
 }
 
+/* The same, in one of the windows that are not for data. */
+int bgs_magazine_give_back_other(struct bgs_magazine *magazine, uint64_t sector, uint32_t sectors);
+
+static inline bool bgs_window_is_at(const struct bgs_magazine *magazine, unsigned type,
+				    uint64_t region)
+{
+	return __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED) == region;
+}
+
 /* The same, in whichever window of this magazine has the region. */
 static inline int bgs_magazine_give_back(struct bgs_magazine *magazine, uint64_t sector,
 					 uint32_t sectors)
 {
 	uint64_t region = sector >> BGS_REGION_SHIFT;
-	unsigned type;
 
-	if (sector % BGS_REGION_SECTORS + sectors > BGS_REGION_SECTORS)
+	if (__builtin_expect(sector % BGS_REGION_SECTORS + sectors > BGS_REGION_SECTORS, 0))
 		return -EAGAIN;
-	for (type = 0; type < BGS_WINDOW_TYPES; type++)
-		if (__atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED) == region)
-			return bgs_window_give_back(magazine, type, sector, sectors, true);
+	if (bgs_window_is_at(magazine, BGS_WINDOW_DATA, region))
+		return bgs_window_give_back(magazine, BGS_WINDOW_DATA, sector, sectors, true, 1);
+	if (__builtin_expect(bgs_window_is_at(magazine, BGS_WINDOW_METADATA, region) ||
+				     bgs_window_is_at(magazine, BGS_WINDOW_SYSTEM, region) ||
+				     bgs_window_is_at(magazine, BGS_WINDOW_MIXED, region),
+			     0))
+		return bgs_magazine_give_back_other(magazine, sector, sectors);
 	return -EAGAIN;
 }
 

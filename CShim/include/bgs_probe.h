@@ -28,6 +28,10 @@ void bgs_probe_commit(uint64_t generation, uint64_t blocks, uint64_t bytes, int 
 
 #if defined(__has_include) && !defined(__swift__)
 #if __has_include(<sys/sdt.h>)
+/* In registers: clang would else store every argument. */
+#ifndef STAP_SDT_ARG_CONSTRAINT
+#define STAP_SDT_ARG_CONSTRAINT nr
+#endif
 #include <sys/sdt.h>
 #define BGS_PROBE2(name, a, b)	     DTRACE_PROBE2(blockgroups, name, a, b)
 #define BGS_PROBE3(name, a, b, c)    DTRACE_PROBE3(blockgroups, name, a, b, c)

@@ -130,14 +130,13 @@ static struct bgs_group *make_group(struct bgs_allocator *allocator, uint64_t lo
 	bgs_spin_init(&group->lock, BGS_SPIN_FREE_SPACE);
 	group->caching = cached ? BGS_CACHING_FINISHED : BGS_CACHING_NONE;
 	group->first_sector = logical >> allocator->sector_shift;
-	group->sector_count = (uint32_t)(length >> allocator->sector_shift);
 	group->sector_shift = (uint8_t)allocator->sector_shift;
 	group->allocator = allocator;
 	group->logical = logical;
 	group->length = length;
 	group->flags = flags;
 	group->references = 1;
-	if (bgs_index_init(&group->index, group->sector_count)) {
+	if (bgs_index_init(&group->index, (uint32_t)(length >> allocator->sector_shift))) {
 		free(group);
 		return NULL;
 	}

@@ -43,12 +43,13 @@ int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_
 	uint32_t count = bgs_allocator_space_count(allocator), i;
 	int ret = -ENOSPC;
 
-	if (need == sectors && !(flags & BGS_FLAGS_SINGLE) &&
-	    bgs_allocator_claim_small(allocator, flags, sectors, sector_out))
+	if (need == sectors && !(flags & BGS_FLAGS_SINGLE) && sectors <= allocator->magazine_max &&
+	    bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
+			       flags & BGS_FLAGS_PROFILE, sectors, BGS_WINDOW_TURNS, sector_out))
 		return 0;
 	for (i = 0; i < count && ret; i++)
 		if (bgs_flags_match(allocator->spaces[i]->flags, flags))
-			ret = allocator->paths.claim(allocator, allocator->spaces[i], sectors, need,
-						     sector_out);
+			ret = allocator->paths.claim_roomy(allocator, allocator->spaces[i], sectors,
+							   need, sector_out);
 	return ret;
 }

@@ -74,7 +74,7 @@ int bgs_cluster_refill(struct bgs_cluster *cluster, struct bgs_group *group, uin
 		wish.need = wish.sectors;
 	}
 	if (ret == 0) {
-		bgs_spin_lock(&group->lock);
+		group_lock(group);
 		/* Read-only or removed since: it must not keep what it may not lend. */
 		if (group->state) {
 			bgs_group_index_add(group, group_relative(group, sector), wish.sectors);

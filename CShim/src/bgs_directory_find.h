@@ -32,7 +32,8 @@ static inline bool stale_is_cleared(void)
 }
 
 /* The first word of a summary that is not 0, at or above one; BGS_BIN_WORDS: none. */
-static inline unsigned next_word(const uint64_t *summary, unsigned word)
+static __attribute__((always_inline)) inline unsigned next_word(const uint64_t *summary,
+								unsigned word)
 {
 #if defined(BGS_AVX2) && BGS_AVX2 && !defined(BGS_TSAN)
 	/* Eight words at once: each is a hint, whenever it was read. */
@@ -56,7 +57,8 @@ static inline unsigned next_word(const uint64_t *summary, unsigned word)
 }
 
 /* The first bin of a summary at or above one; BGS_BINS: none. */
-static inline unsigned next_bin(const uint64_t *summary, unsigned bin)
+static __attribute__((always_inline)) inline unsigned next_bin(const uint64_t *summary,
+							       unsigned bin)
 {
 	unsigned word = bin / 64;
 	uint64_t bins;

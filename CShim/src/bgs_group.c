@@ -5,11 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "bgs_cluster.h"
 #include "bgs_group_locked.h"
 #include "bgs_paths.h"
 #include "bgs_probe.h"
-#include "bgs_rcu.h"
 
 void bgs_group_trim(struct bgs_group *group)
 {
@@ -43,102 +41,11 @@ static bool note_state(struct bgs_group *group)
 	return !before && group->claimable;
 }
 
-/* Put bits of a closed window back into the index. */
-static void return_bits(struct bgs_group *group, uint64_t region, uint32_t bits)
-{
-	uint64_t base = region << BGS_REGION_SHIFT;
-
-	while (bits) {
-		unsigned bit = (unsigned)__builtin_ctz(bits);
-		uint64_t rest = ~((uint64_t)bits >> bit);
-		unsigned length = (unsigned)__builtin_ctzll(rest);
-
-		bgs_group_index_add(group, group_relative(group, base + bit), length);
-		bits &= (uint32_t) ~(((UINT64_C(1) << length) - 1) << bit);
-	}
-}
-
-static void recall_window(struct bgs_group *group, struct bgs_window *window)
-{
-	uint64_t region = window->magazine->tag[window->type];
-
-	return_bits(group, region, bgs_window_close(window));
-	bgs_publish(window->group, (struct bgs_group *)NULL);
-}
-
-static void recall_cluster(struct bgs_group *group, struct bgs_cluster *cluster)
-{
-	uint64_t next, end;
-
-	bgs_spin_lock(&cluster->lock);
-	next = cluster->next;
-	end = cluster->end;
-	cluster->next = cluster->end = 0;
-	bgs_spin_unlock(&cluster->lock);
-	bgs_publish(cluster->group, (struct bgs_group *)NULL);
-	if (next < end)
-		bgs_group_index_add(group, group_relative(group, next), (uint32_t)(end - next));
-}
-
-static void recall_windows(struct bgs_group *group)
-{
-	while (group->lent) {
-		struct bgs_window *window = group->lent;
-
-		group->lent = window->next;
-		recall_window(group, window);
-	}
-	group->lends = group->clusters != NULL;
-}
-
-bool bgs_group_recall_locked(struct bgs_group *group)
-{
-	bool any = group->lent || group->clusters;
-
-	BGS_ASSERT_HELD(&group->lock);
-	recall_windows(group);
-	while (group->clusters) {
-		struct bgs_cluster *cluster = group->clusters;
-
-		group->clusters = cluster->next_on_group;
-		recall_cluster(group, cluster);
-	}
-	group->lends = 0;
-	return any;
-}
-
-void bgs_group_recall_window(struct bgs_group *group, struct bgs_window *window)
-{
-	struct bgs_window **link;
-
-	bgs_spin_lock(&group->lock);
-	for (link = &group->lent; *link; link = &(*link)->next) {
-		if (*link != window)
-			continue;
-		*link = window->next;
-		recall_window(group, window);
-		break;
-	}
-	group->lends = group->lent || group->clusters;
-	/* The magazine's lock is held: what there is to trim waits for a later call. */
-	bgs_spin_unlock(&group->lock);
-}
-
-bool bgs_group_recall(struct bgs_group *group)
-{
-	bool any;
-
-	bgs_spin_lock(&group->lock);
-	any = bgs_group_recall_locked(group);
-	group_unlock_trim(group);
-	return any;
-}
-
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	ret = bgs_group_index_remove(group, group_relative(group, sector), (uint32_t)sectors);
 	if (ret == 0)
@@ -147,83 +54,13 @@ int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 	return ret;
 }
 
-/* Free sectors that are lent out. */
-static uint64_t lent_sectors(struct bgs_group *group)
-{
-	const struct bgs_window *window;
-	struct bgs_cluster *cluster;
-	uint64_t sectors = 0;
-
-	for (window = group->lent; window; window = window->next)
-		sectors += (unsigned)__builtin_popcount(bgs_word_bits(
-			__atomic_load_n(&window->magazine->word[window->type], __ATOMIC_RELAXED)));
-	for (cluster = group->clusters; cluster; cluster = cluster->next_on_group) {
-		bgs_spin_lock(&cluster->lock);
-		sectors += cluster->end - cluster->next;
-		bgs_spin_unlock(&cluster->lock);
-	}
-	return sectors;
-}
-
-/*
- * Give back while some of the group is lent: into the window that has the range,
- * or to the index once what overlaps is taken back. 0 or -EEXIST: done; -EAGAIN:
- * the index may have it now.
- */
-static int give_back_lent(struct bgs_group *group, uint64_t sector, uint32_t sectors)
-{
-	uint64_t first = sector >> BGS_REGION_SHIFT;
-	uint64_t last = (sector + sectors - 1) >> BGS_REGION_SHIFT;
-	struct bgs_cluster *cluster;
-	struct bgs_window **link;
-
-	for (cluster = group->clusters; cluster; cluster = cluster->next_on_group) {
-		bool overlaps;
-
-		bgs_spin_lock(&cluster->lock);
-		/* A cluster that has served all it had stands at a place that may be anybody's. */
-		overlaps = cluster->next < cluster->end && sector < cluster->end &&
-			   cluster->next < sector + sectors;
-		bgs_spin_unlock(&cluster->lock);
-		if (overlaps)
-			return -EEXIST;
-	}
-	for (link = &group->lent; *link;) {
-		struct bgs_window *window = *link;
-		uint64_t tag = window->magazine->tag[window->type];
-
-		if (tag < first || tag > last) {
-			link = &window->next;
-			continue;
-		}
-		if (first == last) {
-			struct bgs_magazine *magazine = window->magazine;
-			uint32_t mask = (uint32_t)(((UINT64_C(1) << sectors) - 1)
-						   << sector % BGS_REGION_SECTORS);
-			int ret = bgs_window_give_back(magazine, window->type, sector, sectors,
-						       false);
-
-			/* The caller has checked the count: from now on the fast path may have it.
-			 */
-			if (ret == 0)
-				__atomic_fetch_or(&magazine->owned[window->type], mask,
-						  __ATOMIC_RELAXED);
-			/* -EAGAIN here only means that others were quicker four times. */
-			if (ret != -EAGAIN)
-				return ret;
-		}
-		*link = window->next;
-		recall_window(group, window);
-	}
-	return -EAGAIN;
-}
-
 int bgs_group_own(struct bgs_group *group, uint64_t sectors)
 {
 	int ret = -EINVAL;
 
-	bgs_spin_lock(&group->lock);
-	if (sectors <= group->added_sectors - group->index.free_sectors - lent_sectors(group)) {
+	group_lock(group);
+	if (sectors <=
+	    group->added_sectors - group->index.free_sectors - bgs_group_lent_sectors(group)) {
 		group->added_sectors -= (uint32_t)sectors;
 		ret = 0;
 	}
@@ -236,13 +73,13 @@ int bgs_group_give_back(struct bgs_group *group, uint64_t sector, uint64_t secto
 	uint32_t start = group_relative(group, sector), length = (uint32_t)sectors;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	if (__builtin_expect(group->lends, 0)) {
 		/* More than is claimed: which error it is depends on what is lent, too. */
-		if (group->index.free_sectors + lent_sectors(group) + sectors >
+		if (group->index.free_sectors + bgs_group_lent_sectors(group) + sectors >
 		    group->added_sectors)
 			bgs_group_recall_locked(group);
-		ret = give_back_lent(group, sector, length);
+		ret = bgs_group_give_back_lent(group, sector, length);
 		if (ret != -EAGAIN)
 			goto out;
 	}
@@ -271,7 +108,7 @@ static inline int refusal(const struct bgs_group *group)
 /* The claim itself; the lock held and no window open. */
 static bool claim_index(struct bgs_group *group, const struct bgs_wish *wish, uint32_t *start_out)
 {
-	uint64_t group_end = group->first_sector + group->sector_count;
+	uint64_t group_end = group->first_sector + bgs_group_sectors(group);
 	bool bounded = wish->from > group->first_sector || wish->end < group_end;
 
 	if (bounded) {
@@ -304,18 +141,18 @@ int bgs_group_claim(struct bgs_group *group, const struct bgs_wish *wish, uint64
 	uint32_t start;
 	int ret;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	ret = refusal(group);
 	if (ret)
 		goto out;
 	ret = -ENOSPC;
-	if (wish->sectors > group->sector_count || wish->need > group->sector_count)
+	if (wish->sectors > bgs_group_sectors(group) || wish->need > bgs_group_sectors(group))
 		goto out;
 	/*
 	 * A window may have the first sector at or above `from`, or part of the tightest
 	 * run. A cluster keeps what it set aside for as long as the rest serves.
 	 */
-	recall_windows(group);
+	bgs_group_recall_windows(group);
 	if (claim_locked(group, wish, &start) ||
 	    (bgs_group_recall_locked(group) && claim_locked(group, wish, &start))) {
 		*sector_out = group->first_sector + start;
@@ -330,7 +167,7 @@ void bgs_group_set_read_only(struct bgs_group *group, bool read_only)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	__atomic_store_n(&group->state,
 			 (uint8_t)(read_only ? group->state | BGS_GROUP_READ_ONLY
@@ -349,7 +186,7 @@ bool bgs_group_is_read_only(const struct bgs_group *group)
 
 void bgs_group_numbers(struct bgs_group *group, struct bgs_group_numbers *numbers_out)
 {
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	numbers_out->free_sectors = group->index.free_sectors;
 	numbers_out->added_sectors = group->added_sectors;
@@ -367,56 +204,22 @@ uint64_t bgs_group_free_sectors(struct bgs_group *group)
 {
 	uint64_t sectors;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	sectors = group->index.free_sectors;
 	if (group->lends)
-		sectors += lent_sectors(group);
+		sectors += bgs_group_lent_sectors(group);
 	bgs_spin_unlock(&group->lock);
 	return sectors;
-}
-
-/* Whether a lent window or a cluster has a free sector of the range. */
-static bool lent_overlaps(struct bgs_group *group, uint64_t sector, uint64_t sectors)
-{
-	uint64_t first = sector >> BGS_REGION_SHIFT;
-	uint64_t last = (sector + sectors - 1) >> BGS_REGION_SHIFT;
-	const struct bgs_window *window;
-	struct bgs_cluster *cluster;
-	bool overlaps = false;
-
-	for (window = group->lent; window; window = window->next) {
-		uint64_t tag = window->magazine->tag[window->type];
-		uint32_t mask = UINT32_MAX;
-
-		if (tag < first || tag > last)
-			continue;
-		if (tag == first)
-			mask &= UINT32_MAX << sector % BGS_REGION_SECTORS;
-		if (tag == last)
-			mask &= UINT32_MAX >> (BGS_REGION_SECTORS - 1 -
-					       (sector + sectors - 1) % BGS_REGION_SECTORS);
-		if (bgs_word_bits(__atomic_load_n(&window->magazine->word[window->type],
-						  __ATOMIC_RELAXED)) &
-		    mask)
-			return true;
-	}
-	for (cluster = group->clusters; cluster && !overlaps; cluster = cluster->next_on_group) {
-		bgs_spin_lock(&cluster->lock);
-		overlaps = cluster->next < cluster->end && sector < cluster->end &&
-			   cluster->next < sector + sectors;
-		bgs_spin_unlock(&cluster->lock);
-	}
-	return overlaps;
 }
 
 bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t sectors)
 {
 	bool found;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	found = bgs_index_any_free(&group->index, group_relative(group, sector), (uint32_t)sectors);
 	if (!found && group->lends)
-		found = lent_overlaps(group, sector, sectors);
+		found = bgs_group_lent_overlaps(group, sector, sectors);
 	bgs_spin_unlock(&group->lock);
 	return found;
 }
@@ -424,7 +227,7 @@ bool bgs_group_has_free(struct bgs_group *group, uint64_t sector, uint64_t secto
 bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *sector_out,
 			 uint64_t *sectors_out)
 {
-	uint64_t end = group->first_sector + group->sector_count;
+	uint64_t end = group->first_sector + bgs_group_sectors(group);
 	uint32_t start, length;
 	bool found;
 
@@ -432,7 +235,7 @@ bool bgs_group_next_free(struct bgs_group *group, uint64_t from, uint64_t *secto
 		from = group->first_sector;
 	if (from >= end)
 		return false;
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	found = bgs_index_next(&group->index, group_relative(group, from), &start, &length);
 	group_unlock_trim(group);
@@ -447,7 +250,7 @@ int bgs_group_freeze(struct bgs_group *group, bool force)
 {
 	int ret = 0;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	bgs_group_recall_locked(group);
 	if (!force && (group->index.free_sectors != group->added_sectors ||
 		       group->caching == BGS_CACHING_STARTED)) {
@@ -465,7 +268,7 @@ void bgs_group_thaw(struct bgs_group *group)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	__atomic_store_n(&group->state, (uint8_t)(group->state & ~BGS_GROUP_REMOVED),
 			 __ATOMIC_RELAXED);
 	opened = note_state(group);
@@ -504,7 +307,7 @@ void bgs_group_finish_caching(struct bgs_group *group, int error)
 {
 	bool opened;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	group->cache_error = error;
 	__atomic_store_n(&group->caching, error ? BGS_CACHING_ERROR : BGS_CACHING_FINISHED,
 			 __ATOMIC_RELEASE);

@@ -22,8 +22,8 @@ static inline bool range_sectors(const struct bgs_group *group, uint64_t logical
 
 	*start_out = start;
 	*sectors_out = sectors;
-	return __builtin_expect(start < group->sector_count, 1) &&
-	       __builtin_expect(sectors - 1 < group->sector_count - start, 1);
+	return __builtin_expect(start < bgs_group_sectors(group), 1) &&
+	       __builtin_expect(sectors - 1 < bgs_group_sectors(group) - start, 1);
 }
 
 /*
@@ -32,8 +32,9 @@ static inline bool range_sectors(const struct bgs_group *group, uint64_t logical
  */
 static inline bool add_alone(struct bgs_group *group, uint32_t start, uint64_t sectors)
 {
-	if (__builtin_expect(
-		    group->lends || !group->index.takes_alone || sectors >= BGS_CLASS_OCTAVES, 0) ||
+	if (__builtin_expect(group->lends || group->last || !group->index.takes_alone ||
+				     sectors >= BGS_CLASS_OCTAVES,
+			     0) ||
 	    __builtin_expect(!bgs_index_add_alone(&group->index, start, (uint32_t)sectors,
 						  (unsigned)sectors - 1, true),
 			     0))
@@ -45,6 +46,7 @@ static inline bool add_alone(struct bgs_group *group, uint32_t start, uint64_t s
 /* Every other case; the lock stays held. */
 static int add_locked(struct bgs_group *group, uint32_t start, uint32_t sectors)
 {
+	group_settle(group);
 	if (__builtin_expect(group->lends, 0))
 		bgs_group_recall_locked(group);
 	return __atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED)->add(group, start, sectors);

@@ -55,6 +55,16 @@ void bgs_group_note_cut(struct bgs_group *group, uint32_t start, uint32_t sector
 	bgs_group_gone(group, head + sectors + tail);
 }
 
+void bgs_group_settle(struct bgs_group *group)
+{
+	uint32_t sectors = group->last >> BGS_LAST_SECTORS_AT;
+
+	BGS_ASSERT_HELD(&group->lock);
+	/* First, for what follows looks at it. It cannot fail: the range was claimed until now. */
+	group_last_set(group, 0);
+	bgs_group_index_add(group, group->last_start, sectors);
+}
+
 int bgs_group_index_remove(struct bgs_group *group, uint32_t start, uint32_t sectors)
 {
 	int ret = bgs_index_remove(&group->index, start, sectors);
@@ -87,7 +97,7 @@ static bool announce_some(struct bgs_group *group, uint32_t *from)
 	unsigned turn;
 	bool more = false;
 
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	if (*from == 0 && group->claimable)
 		announce_short(group);
 	for (turn = 0; turn < ANNOUNCE_RUNS && group->claimable; turn++) {

@@ -344,5 +344,8 @@ const struct bgs_index_operations BGS_OPERATIONS = {
 	.largest = op_largest,
 	.next = op_next,
 	.convert = op_convert,
-	.paths = {.claim = path_claim, .give_back = path_give_back, .add = path_add},
+	.paths = {.claim = path_claim,
+		  .claim_roomy = path_claim_roomy,
+		  .give_back = path_give_back,
+		  .add = path_add},
 };

@@ -23,6 +23,17 @@ void bgs_magazine_init(struct bgs_magazine *magazine)
 	}
 }
 
+int bgs_magazine_give_back_other(struct bgs_magazine *magazine, uint64_t sector, uint32_t sectors)
+{
+	uint64_t region = sector >> BGS_REGION_SHIFT;
+	unsigned type;
+
+	for (type = BGS_WINDOW_DATA + 1; type < BGS_WINDOW_TYPES; type++)
+		if (bgs_window_is_at(magazine, type, region))
+			return bgs_window_give_back(magazine, type, sector, sectors, true, 1);
+	return -EAGAIN;
+}
+
 uint32_t bgs_window_close(struct bgs_window *window)
 {
 	struct bgs_magazine *magazine = window->magazine;
@@ -58,7 +69,7 @@ static uint32_t take_region(struct bgs_group *group, uint64_t region)
 {
 	uint64_t first = region << BGS_REGION_SHIFT;
 	uint64_t end = first + BGS_REGION_SECTORS;
-	uint64_t group_end = group->first_sector + group->sector_count;
+	uint64_t group_end = group->first_sector + bgs_group_sectors(group);
 	uint32_t bits = 0, from, to, start, length;
 
 	if (first < group->first_sector)
@@ -104,7 +115,7 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	/* Still set while a recall by another thread is on its way: then leave it alone. */
 	if (bgs_dereference(window->group))
 		goto out_magazine;
-	bgs_spin_lock(&group->lock);
+	group_lock(group);
 	/* A cluster's range is neither in the index nor in a window: do not mix the two. */
 	if (!group->claimable || group->clusters || is_lent(group, region))
 		goto out;

@@ -14,6 +14,12 @@
 /* Directory hints that may prove stale before a search goes by the groups themselves. */
 #define STALE_MAX 8
 
+/* The number of runs alone decides where there are many: one branch. */
+VEC bool one_run_only(const struct bgs_index *ix)
+{
+	return __builtin_expect(ix->run_count == 1, 0) && has_one_run(ix);
+}
+
 /* Whether a run of this bin is left in the index; may say so wrongly. */
 VEC bool bin_left(const struct bgs_index *ix, uint32_t sectors, unsigned bin)
 {
@@ -67,7 +73,7 @@ VEC bool claim_hinted(struct bgs_group *group, uint32_t sectors, struct bin_span
 	uint32_t run, rest;
 	bool claimed;
 
-	if (has_one_run(ix)) {
+	if (one_run_only(ix)) {
 		run = ix->free_sectors;
 		if (run < span.low || run > span.high)
 			return false;
@@ -94,22 +100,51 @@ VEC bool claim_hinted(struct bgs_group *group, uint32_t sectors, struct bin_span
 	return true;
 }
 
-/* The step after a directory named a group: false says that the hint was stale. */
-VEC bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need, unsigned bin,
-			uint64_t *sector_out)
+/* What the group's last claim took and got back, to the same claim again. */
+VEC bool claim_last(struct bgs_group *group, uint32_t back, uint64_t *sector_out)
 {
-	struct bin_span span = span_of(bin, need);
+	bool claimed;
+
+	if (__builtin_expect(__atomic_load_n(&group->last, __ATOMIC_RELAXED) != back, 1))
+		return false;
+	bgs_spin_lock(&group->lock);
+	claimed = group->last == back;
+	if (__builtin_expect(claimed, 1)) {
+		group_last_set(group, back ^ BGS_LAST_STATES);
+		*sector_out = group->first_sector + group->last_start;
+	}
+	bgs_spin_unlock(&group->lock);
+	return claimed;
+}
+
+/*
+ * The step after a directory named a group: false says that the hint was stale. back: 0, or what
+ * the group's last claim is noted as once it came back.
+ */
+VEC bool claim_in_group(struct bgs_group *group, uint32_t sectors, uint32_t need, unsigned bin,
+			uint32_t back, uint64_t *sector_out)
+{
+	struct bin_span span;
 	uint32_t start;
 	bool claimed, trim;
 
 	BGS_PROBE3(group_chosen, group->first_sector, sectors, bin);
+	if (back && claim_last(group, back, sector_out))
+		return true;
+	span = span_of(bin, need);
 	__builtin_prefetch(&group->index, 1);
 	__builtin_prefetch(&group->index.root.where[bgs_class_of(span.low)], 1);
 	__builtin_prefetch(group->index.root.child, 1);
 	__builtin_prefetch(&group->lock, 1);
 	bgs_spin_lock(&group->lock);
+	if (__builtin_expect(group->last & BGS_LAST_BACK, 0))
+		bgs_group_settle(group);
 	claimed = group->claimable && claim_hinted(group, sectors, span, bin, &start);
 	trim = group->index.trim_wanted != 0;
+	if (__builtin_expect(claimed, 1)) {
+		group->last_start = start;
+		group_last_set(group, back ^ (back ? BGS_LAST_STATES : 0));
+	}
 	/* Unless the group has runs of the bin that are only too short. */
 	if (__builtin_expect(!claimed, 0) && bgs_bin_first(bin) >= need)
 		bgs_block_clear(group->block, group->slot, bin);
@@ -134,7 +169,7 @@ static struct bgs_group *claim_in_range(struct bgs_space *space, const struct bg
 
 		if (!group)
 			return NULL;
-		if (__builtin_expect(claim_in_group(group, sectors, need, *bin, sector_out), 1))
+		if (__builtin_expect(claim_in_group(group, sectors, need, *bin, 0, sector_out), 1))
 			return group;
 		if (bgs_bin_first(*bin) < need)
 			++*bin;
@@ -169,32 +204,61 @@ static __attribute__((noinline)) struct bgs_group *claim_in_space(struct bgs_spa
 	return claim_in_range(space, &range, sectors, need, bin, sector_out);
 }
 
-static int path_claim(struct bgs_allocator *allocator, struct bgs_space *space, uint32_t sectors,
-		      uint32_t need, uint64_t *sector_out)
+static int path_claim_roomy(struct bgs_allocator *allocator, struct bgs_space *space,
+			    uint32_t sectors, uint32_t need, uint64_t *sector_out)
 {
-	unsigned bin = bgs_bin_of(need);
+	struct bgs_group *group;
+	unsigned bin;
+
+	bgs_rcu_read_lock();
+	group = claim_in_space(space, sectors, need, &bin, sector_out);
+	if (group) {
+		BGS_PROBE3(claim, group->first_sector, *sector_out, sectors);
+		if (sectors <= allocator->magazine_max && need == sectors)
+			bgs_claim_note_small(allocator, space, group, bin, *sector_out);
+	}
+	bgs_rcu_read_unlock();
+	return group ? 0 : -ENOSPC;
+}
+
+static int path_claim(struct bgs_allocator *allocator, struct bgs_space *space, uint32_t sectors,
+		      struct bgs_extent *extent_out)
+{
+	unsigned bin = bgs_bin_of(sectors);
 	struct bgs_group *group = NULL;
 	struct bgs_node *node;
+	uint64_t sector;
 
 	bgs_rcu_read_lock();
 	node = bgs_directory_home_node(&space->directory, &space->lanes);
 	if (__builtin_expect(node != NULL, 1)) {
 		group = find_in_node(node, ~UINT64_C(0), 0xffff, &bin, BGS_BINS);
 		if (__builtin_expect(
-			    group && !claim_in_group(group, sectors, need, bin, sector_out), 0))
+			    group && !claim_in_group(group, sectors, sectors, bin,
+						     group_last_word(BGS_LAST_BACK, bin, sectors),
+						     &sector),
+			    0))
 			group = NULL;
 	}
 	if (__builtin_expect(!group, 0)) {
-		group = claim_in_space(space, sectors, need, &bin, sector_out);
+		/* Of its own, so that the usual ones need not be in memory. */
+		uint64_t found;
+		unsigned found_bin;
+
+		group = claim_in_space(space, sectors, sectors, &found_bin, &found);
 		if (!group) {
 			bgs_rcu_read_unlock();
 			return -ENOSPC;
 		}
+		sector = found;
+		bin = found_bin;
 	}
-	BGS_PROBE3(claim, group->first_sector, *sector_out, sectors);
-	if (sectors <= allocator->magazine_max && need == sectors)
-		bgs_claim_note_small(allocator, space, group, bin, *sector_out);
+	BGS_PROBE3(claim, group->first_sector, sector, sectors);
+	if (sectors <= allocator->magazine_max)
+		bgs_claim_note_small(allocator, space, group, bin, sector);
 	bgs_rcu_read_unlock();
+	extent_out->logical = sector << allocator->sector_shift;
+	extent_out->length = (uint64_t)sectors << allocator->sector_shift;
 	return 0;
 }
 
@@ -206,7 +270,7 @@ VEC int add_noted(struct bgs_group *group, uint32_t start, uint32_t sectors)
 	uint32_t left, right;
 	unsigned bin;
 
-	if (!has_one_run(ix) || !one_run_add(ix, start, sectors, &run)) {
+	if (!one_run_only(ix) || !one_run_add(ix, start, sectors, &run)) {
 		int ret;
 
 		switch (index_shape(ix)) {
@@ -254,6 +318,19 @@ static int path_add(struct bgs_group *group, uint32_t start, uint32_t sectors)
 	return ret;
 }
 
+/* Whether the range is the group's last claim; then it is given back. The lock held. */
+VEC bool give_back_last(struct bgs_group *group, uint32_t start, uint64_t sectors)
+{
+	uint32_t last = group->last;
+
+	if ((last & ~BGS_LAST_BINS) != (BGS_LAST_CLAIMED | sectors << BGS_LAST_SECTORS_AT) ||
+	    group->last_start != start || group->lends)
+		return false;
+	group_last_set(group, last ^ BGS_LAST_STATES);
+	bgs_block_set(group->block, group->slot, (last & BGS_LAST_BINS) >> BGS_LAST_BIN_AT);
+	return true;
+}
+
 static int path_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)
 {
 	uint64_t logical = sector << allocator->sector_shift;
@@ -262,7 +339,8 @@ static int path_give_back(struct bgs_allocator *allocator, uint64_t sector, uint
 
 	bgs_rcu_read_lock();
 	group = bgs_table_find(bgs_dereference(allocator->table), logical);
-	if (group && sectors <= group->first_sector + group->sector_count - sector) {
+	if (group && sectors <= group->first_sector + bgs_group_sectors(group) - sector) {
+		uint32_t start = group_relative(group, sector);
 		bool trim = false;
 
 		ret = -EAGAIN;
@@ -271,12 +349,17 @@ static int path_give_back(struct bgs_allocator *allocator, uint64_t sector, uint
 		__builtin_prefetch(group->index.root.child, 1);
 		__builtin_prefetch(&group->lock, 1);
 		bgs_spin_lock(&group->lock);
-		/* A group that lends nothing and has as much claimed: the usual case. */
-		if (__builtin_expect(!group->lends && group->index.free_sectors + sectors <=
-							      group->added_sectors,
-				     1)) {
-			ret = add_noted(group, group_relative(group, sector), (uint32_t)sectors);
-			trim = group->index.trim_wanted != 0;
+		if (give_back_last(group, start, sectors)) {
+			ret = 0;
+		} else {
+			group_settle(group);
+			/* A group that lends nothing and has as much claimed: the usual case. */
+			if (__builtin_expect(!group->lends && group->index.free_sectors + sectors <=
+								      group->added_sectors,
+					     1)) {
+				ret = add_noted(group, start, (uint32_t)sectors);
+				trim = group->index.trim_wanted != 0;
+			}
 		}
 		bgs_spin_unlock(&group->lock);
 		if (__builtin_expect(trim, 0))

@@ -240,13 +240,9 @@ public final class Allocator: @unchecked Sendable {
     /// The same, ending in a plain value that the caller must give back or record.
     package func claimExtent(_ request: ClaimRequest) throws(AllocationError) -> Extent {
         if request.isPlain, request.flags.isValidForClaim {
-            var logical: UInt64 = 0
             let handle = unsafe AllocatorHandle(core)
-            if handle.claimAnywhere(
-                flags: request.flags.rawValue,
-                length: request.length,
-                logical: &logical
-            ) == 0 {
+            let flags = request.flags.rawValue
+            if let logical = handle.claimAnywhere(flags: flags, length: request.length) {
                 return Extent(logical: logical, length: request.length)
             }
         }

@@ -4,6 +4,12 @@
 
 internal import CShim
 
+/// A claim without any wish, checked.
+@safe
+package struct UsualClaim {
+    let core: bgs_usual
+}
+
 /// An allocator that somebody else keeps alive.
 @safe
 package struct AllocatorHandle {
@@ -32,33 +38,59 @@ package struct AllocatorHandle {
         return unsafe GroupReference(opaque: group)
     }
 
-    /// The usual claim, if that is what the options ask for, and if it is served.
-    ///
-    /// - Parameter options: a `struct bg_claim_options` of any size; what is not as usual is left to
-    ///   whoever checks it.
-    /// - Returns: whether it was, with `logical` set.
+    /// The claim that a `struct bg_claim_options` of any size asks for, if it is of the usual kind;
+    /// nil: left to whoever checks it.
     @inline(__always)
-    package func claimPlain<Options>(
-        _ options: UnsafePointer<Options>,
-        logical: inout UInt64
+    package func usualClaim<Options>(_ options: UnsafePointer<Options>) -> UsualClaim? {
+        let words = unsafe UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self)
+        var usual = unsafe bgs_usual()
+        guard unsafe bgs_allocator_is_plain(core, words, &usual) else { return nil }
+        return unsafe UsualClaim(core: usual)
+    }
+
+    /// Serves a claim without a lock.
+    ///
+    /// - Parameter extent: a `struct bg_extent`, set only where the claim was served.
+    /// - Returns: whether it was; if not, it has to go through a group's lock.
+    @inline(__always)
+    package func claimFromWindow<Claimed>(
+        _ claim: UsualClaim,
+        extent: UnsafeMutablePointer<Claimed>
     ) -> Bool {
-        unsafe bgs_allocator_claim_plain(
+        let extent = UnsafeMutableRawPointer(extent)
+        return unsafe bgs_allocator_claim_window(
             core,
-            UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
-            &logical
+            claim.core,
+            extent.assumingMemoryBound(to: bgs_extent.self)
+        )
+    }
+
+    /// The same through a group's lock. false: the whole search must decide.
+    @inline(__always)
+    package func claimThroughLock<Claimed>(
+        _ claim: UsualClaim,
+        extent: UnsafeMutablePointer<Claimed>
+    ) -> Bool {
+        let extent = UnsafeMutableRawPointer(extent)
+        return unsafe bgs_allocator_claim_locked(
+            core,
+            claim.core,
+            extent.assumingMemoryBound(to: bgs_extent.self)
         ) == 0
     }
 
     /// A claim whose only wishes are type and profile, for a length that the caller checked.
     ///
-    /// - Returns: 0 with `logical` set; -EINVAL, or -ENOSPC: the whole search must decide.
+    /// - Returns: where it lies; nil: the whole search must decide.
     @inline(__always)
-    package func claimAnywhere(
-        flags: UInt64,
-        length: UInt64,
-        logical: inout UInt64
-    ) -> CInt {
-        unsafe bgs_allocator_claim_bytes(core, flags, length, &logical)
+    package func claimAnywhere(flags: UInt64, length: UInt64) -> UInt64? {
+        var usual = unsafe bgs_usual()
+        guard unsafe bgs_allocator_is_usual(core, flags, length, &usual) else { return nil }
+        var extent = bgs_extent()
+        let served =
+            unsafe bgs_allocator_claim_window(core, usual, &extent)
+            || bgs_allocator_claim_locked(core, usual, &extent) == 0
+        return served ? extent.logical : nil
     }
 
     /// Says that many ranges are free, in any order; sorts them.

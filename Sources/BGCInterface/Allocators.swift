@@ -123,13 +123,23 @@ public func bg_claim(
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseNull() }
-    let length = unsafe options.pointee.length
-    var logical: UInt64 = 0
-    if unsafe AllocatorHandle(opaque: allocator).claimPlain(options, logical: &logical) {
-        unsafe out.pointee.logical = logical
-        unsafe out.pointee.length = length
-        return 0
+    let handle = unsafe AllocatorHandle(opaque: allocator)
+    guard let claim = unsafe handle.usualClaim(options) else {
+        return unsafe claimWithWishes(allocator, options, out)
     }
+    if unsafe handle.claimFromWindow(claim, extent: out) { return 0 }
+    return unsafe claimThroughLock(allocator, options, out, claim)
+}
+
+/// Apart, so that a claim from a window saves no registers for it.
+@inline(never)
+private func claimThroughLock(
+    _ allocator: OpaquePointer,
+    _ options: UnsafePointer<bg_claim_options>,
+    _ out: UnsafeMutablePointer<bg_extent>,
+    _ claim: UsualClaim
+) -> CInt {
+    if unsafe AllocatorHandle(opaque: allocator).claimThroughLock(claim, extent: out) { return 0 }
     return unsafe claimWithWishes(allocator, options, out)
 }
 

@@ -38,6 +38,19 @@ private final class SwiftState {
     return unsafe Unmanaged<SwiftState>.fromOpaque(opaque).takeUnretainedValue()
 }
 
+/// Calls `body` with the allocator, counting no reference: a thread that claims in a loop holds its
+/// allocator once, outside of the loop, while here every call begins with a bare pointer.
+@safe @inline(__always)
+private func withAllocator(
+    _ opaque: UnsafeMutableRawPointer?,
+    _ body: (Allocator) -> CInt
+) -> CInt {
+    guard let opaque = unsafe opaque else { return -1 }
+    return unsafe Unmanaged<SwiftState>.fromOpaque(opaque)._withUnsafeGuaranteedRef {
+        body($0.allocator)
+    }
+}
+
 /// Makes the table; it lives as long as the program.
 func swiftCompetitor() -> Competitor {
     let table = UnsafeMutablePointer<bench_competitor>.allocate(capacity: 1)
@@ -63,22 +76,24 @@ func swiftCompetitor() -> Competitor {
         unsafe Unmanaged<SwiftState>.fromOpaque(opaque).release()
     }
     unsafe table.pointee.claim = { opaque, bytes, address in
-        guard let state = state(opaque) else { return -1 }
-        do {
-            let claim = try state.allocator.claim(ClaimRequest(length: bytes, flags: .data))
-            unsafe address?.pointee = claim.commit().logical
-            return 0
-        } catch {
-            return -1
+        withAllocator(opaque) { allocator in
+            do {
+                let claim = try allocator.claim(ClaimRequest(length: bytes, flags: .data))
+                unsafe address?.pointee = claim.commit().logical
+                return 0
+            } catch {
+                return -1
+            }
         }
     }
     unsafe table.pointee.give_back = { opaque, address, bytes in
-        guard let state = state(opaque) else { return -1 }
-        do {
-            try state.allocator.giveBack(Extent(logical: address, length: bytes))
-            return 0
-        } catch {
-            return -1
+        withAllocator(opaque) { allocator in
+            do {
+                try allocator.giveBack(Extent(logical: address, length: bytes))
+                return 0
+            } catch {
+                return -1
+            }
         }
     }
     unsafe table.pointee.add_free = { opaque, group, address, bytes in

@@ -248,9 +248,12 @@ private final class Hooked {
         let allocator = try TestAllocator()
         try allocator.addFree(0, MiB)
         var options = claimOptions(sector)
-        var text = [CChar](repeating: 0, count: 4096)
-        #expect(bg_explain(allocator.pointer, &options, &text, text.count) > 0)
-        #expect(String(cString: text).contains("would find space"))
+        let text = try withUnsafeTemporaryAllocation(of: CChar.self, capacity: 4096) { buffer in
+            let text = try #require(buffer.baseAddress)
+            #expect(bg_explain(allocator.pointer, &options, text, buffer.count) > 0)
+            return String(cString: text)
+        }
+        #expect(text.contains("would find space"))
         #expect(try allocator.stat(0).free_bytes == MiB)
         #expect(try allocator.stat(0).claimed_bytes == 0)
     }
