@@ -49,6 +49,22 @@ int bgs_device_open_exclusive(const char *path, enum bgs_device_use *use_out);
 int bgs_device_create(const char *path);
 
 /**
+ * bgs_device_open_direct() - open what a descriptor leads to once more, for writes past the page
+ * cache (O_DIRECT).
+ * @fd:		descriptor, open for writing.
+ *
+ * Memory, offset and length of such a write are whole multiples of the device's block;
+ * BGS_DIRECT_ALIGNMENT does for nearly all. -EINVAL of bgs_pwrite() says that it is larger.
+ *
+ * Return: a descriptor (closed on exec), -EINVAL where the file system has no such writes, or
+ * another negative errno.
+ */
+int bgs_device_open_direct(int fd);
+
+/* Bytes. */
+#define BGS_DIRECT_ALIGNMENT 4096
+
+/**
  * bgs_device_resize() - set the size of a regular file; new bytes are a hole.
  * @fd:		descriptor, open for writing.
  * @size:	bytes.

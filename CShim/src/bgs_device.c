@@ -244,6 +244,15 @@ int bgs_device_create(const char *path)
 	return fd;
 }
 
+int bgs_device_open_direct(int fd)
+{
+	char path[32];
+
+	/* By the descriptor, since something else may be at the path now. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open_retrying(path, O_WRONLY | O_DIRECT, 0);
+}
+
 int bgs_device_resize(int fd, uint64_t size)
 {
 	int ret;

@@ -69,10 +69,14 @@ extension FilesystemError.Code {
 /// One that is opened for writing is nobody else's until it is let go: not mounted, not under a loop
 /// device, not open for writing a second time, by this library or any program that asks for the lock.
 package final class FileDevice: BlockDevice {
-    /// Writes of this length are sent on to the device at once.
+    /// Writes of this length go past the page cache where that can be, and are sent on to the device
+    /// at once where not: they are parts of long streams, which nobody reads or writes again soon.
     private static let streamBytesMin = 1 << 20
 
     private let descriptor: CInt
+    /// The same file for writing past the page cache; negative: not for writing, or there is no such
+    /// way.
+    private let direct: CInt
     private let size: Atomic<UInt64>
 
     package var byteCount: UInt64 { size.load(ordering: .relaxed) }
@@ -102,6 +106,7 @@ package final class FileDevice: BlockDevice {
             )
         }
         descriptor = opened
+        direct = writable ? bgs_device_open_direct(opened) : -1
         size = Atomic(bytes)
     }
 
@@ -133,6 +138,7 @@ package final class FileDevice: BlockDevice {
             )
         }
         descriptor = opened
+        direct = bgs_device_open_direct(opened)
         size = Atomic(byteCount)
     }
 
@@ -176,7 +182,10 @@ package final class FileDevice: BlockDevice {
         size.store(byteCount, ordering: .relaxed)
     }
 
-    deinit { bgs_close(descriptor) }
+    deinit {
+        if direct >= 0 { bgs_close(direct) }
+        bgs_close(descriptor)
+    }
 
     package func read(
         physical: UInt64,
@@ -202,20 +211,47 @@ package final class FileDevice: BlockDevice {
     ) throws(FilesystemError) {
         guard buffer.count > 0 else { return }
         try checkRange(physical: physical, length: buffer.count)
+        if try unsafe writePastCache(physical: physical, buffer) { return }
         let failed = unsafe bgs_pwrite(descriptor, buffer.baseAddress, buffer.count, physical)
-        guard failed == 0 else {
-            throw FilesystemError(
-                FilesystemError.Code(systemError: failed),
-                "device",
-                "write of % bytes failed",
-                UInt64(buffer.count),
-                physical: physical
-            )
-        }
-        // Part of a long stream, then, which nobody writes over again soon.
+        guard failed == 0 else { throw writeFailure(failed, physical, buffer.count) }
         if buffer.count >= FileDevice.streamBytesMin {
             bgs_start_writeback(descriptor, physical, UInt64(buffer.count))
         }
+    }
+
+    /// Writes a part of a stream; false: it is none, or cannot go past the page cache.
+    ///
+    /// What the page cache has of the range is written and dropped by the kernel, so reads and smaller
+    /// writes before and after it see the same bytes.
+    private func writePastCache(
+        physical: UInt64,
+        _ buffer: UnsafeRawBufferPointer
+    ) throws(FilesystemError) -> Bool {
+        let alignment = UInt64(BGS_DIRECT_ALIGNMENT)
+        let address = UInt64(UInt(bitPattern: buffer.baseAddress))
+        guard direct >= 0, buffer.count >= FileDevice.streamBytesMin,
+            (address | physical | UInt64(buffer.count)) % alignment == 0
+        else { return false }
+        let failed = unsafe bgs_pwrite(direct, buffer.baseAddress, buffer.count, physical)
+        if failed == 0 { return true }
+        let failure = writeFailure(failed, physical, buffer.count)
+        // Its blocks are larger than that.
+        guard failure.code == .invalidArgument else { throw failure }
+        return false
+    }
+
+    private func writeFailure(
+        _ failed: CInt,
+        _ physical: UInt64,
+        _ count: Int
+    ) -> FilesystemError {
+        FilesystemError(
+            FilesystemError.Code(systemError: failed),
+            "device",
+            "write of % bytes failed",
+            UInt64(count),
+            physical: physical
+        )
     }
 
     package func flush() throws(FilesystemError) {

@@ -46,6 +46,38 @@ import Testing
         }
     }
 
+    /// Long aligned writes go past the page cache, the others through it: all see the same bytes.
+    @Test func longAndShortWritesSeeEachOther() throws {
+        let size = 4 << 20
+        var random = SeededGenerator.printed("long and short writes")
+        try #require(FileHandle(forUpdatingAtPath: path)).truncate(atOffset: UInt64(size))
+        let device = try path.withCString { try FileDevice(path: $0, writable: true) }
+        var model = [UInt8](repeating: 0, count: size)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 << 20, alignment: 4096)
+        defer { memory.deallocate() }
+        for turn in 0..<200 {
+            // Whole mebibytes, such that lie badly in memory or on the device, and short ones.
+            let isLong = turn % 2 == 0
+            let skip = turn % 8 == 2 ? 512 : 0
+            let shift = turn % 8 == 4 ? 512 : 0
+            let count = isLong ? 1 << 20 : Int.random(in: 1...9000, using: &random)
+            let grain = isLong ? 4096 : 1
+            let at =
+                Int.random(in: 0...(size - count - shift) / grain, using: &random) * grain + shift
+            let bytes = UnsafeMutableRawBufferPointer(rebasing: memory[skip..<skip + count])
+            for word in 0..<count / 8 {
+                bytes.storeBytes(of: random.next(), toByteOffset: word * 8, as: UInt64.self)
+            }
+            try device.write(physical: UInt64(at), from: UnsafeRawBufferPointer(bytes))
+            model.replaceSubrange(at..<at + count, with: bytes)
+            let from = max(0, at - 5000)
+            let to = min(size, at + count + 5000)
+            #expect(try read(device, UInt64(from), to - from) == Array(model[from..<to]))
+        }
+        try device.flush()
+        #expect(try [UInt8](Data(contentsOf: URL(fileURLWithPath: path))) == model)
+    }
+
     @Test func transfersPastTheEndFailWhole() throws {
         for device in try devices() {
             for at: UInt64 in [199_999, 200_000, UInt64.max - 1, UInt64.max] {
