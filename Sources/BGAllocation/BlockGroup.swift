@@ -129,20 +129,22 @@ package struct GroupReference {
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.
 ///
-/// Holds a reference: the group stays usable after it was removed from its allocator, but must go
-/// before the allocator does. May be used from any number of threads.
+/// Keeps the group, which stays usable after it was removed, and its allocator: a source that holds
+/// groups therefore lets go of them before its allocator can go. May be used from any number of threads.
 public final class BlockGroup: @unchecked Sendable {
     package let reference: GroupReference
+    private let allocator: Allocator
 
     /// Takes over a reference that was taken for it.
     init(adopting reference: GroupReference) {
         self.reference = reference
+        allocator = reference.allocator
     }
 
     /// Takes a reference of its own.
-    package init(_ reference: GroupReference) {
+    package convenience init(_ reference: GroupReference) {
         reference.get()
-        self.reference = reference
+        self.init(adopting: reference)
     }
 
     deinit { reference.put() }

@@ -25,6 +25,18 @@ import Testing
         #expect(listed(allocator) == starts, "seed \(testSeed)")
     }
 
+    @Test func aGroupKeepsItsAllocator() throws {
+        weak var allocator: Allocator?
+        let group = try {
+            let made = try Allocator()
+            allocator = made
+            return try made.addGroup(logical: 0, length: MiB, flags: .data)
+        }()
+        try group.addFreeSpace(logical: 0, length: MiB)
+        #expect(group.statistics.freeBytes == MiB)
+        #expect(allocator != nil)
+    }
+
     @Test func aVisitEndsWhenItsBodySaysSo() throws {
         let allocator = try Allocator()
         for index in 0..<5 as Range<UInt64> {

@@ -132,6 +132,7 @@ struct ChunkWritingTests {
                 }
                 _ = filesystem.source.removeEmptyGroups(
                     sparing: .metadata,
+                    keeping: 0,
                     in: filesystem.allocator
                 )
             }

@@ -31,6 +31,8 @@ struct OrphanFile {
     ) throws(FilesystemError) {
         self.inode = inode
         try filesystem.change { (transaction) throws(FilesystemError) in
+            // This one is in use: nothing that a crash left.
+            filesystem.openFiles.leftOrphans = []
             let tree = try transaction.tree(Self.tree)
             try tree.insert(
                 Key(inode, .inodeItem, 0),
@@ -81,6 +83,7 @@ struct OrphanFile {
         let reference = reference(offset, extent)
         try filesystem.change(itemBytes: UInt64(sums.count)) {
             (transaction) throws(FilesystemError) in
+            filesystem.openFiles.leftOrphans = []
             let tree = try transaction.tree(Self.tree)
             var item: [UInt8] = []
             item.append(littleEndian: transaction.generation)

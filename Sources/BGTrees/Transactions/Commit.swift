@@ -145,27 +145,3 @@ extension TreeState {
         )
     }
 }
-
-extension TreeState {
-    /// Upper bound of what a commit now would need in new tree blocks, beside the dirty ones: copies
-    /// of the blocks that it changes, and what those grow by.
-    ///
-    /// - Parameter added: references that are to change before it, beside those that did.
-    func reserveBytes(adding added: Int) -> UInt64 {
-        let touched = [trees.extent, trees.checksum, trees.freeSpace, trees.blockGroup]
-            .compactMap { $0 }
-        var treeBytes: UInt64 = 0
-        var pathBlocks: UInt64 = 0
-        for open in touched {
-            treeBytes += open.item.bytesUsed
-            pathBlocks += UInt64(open.tree.root.level) + 1
-        }
-        let references = UInt64(delayed.count + added)
-        // An extent item and two free runs, with room for both halves of split leaves.
-        let grownBytes = references * 512
-        // Root items, chunks, devices, and the changes that these make.
-        let fixedBytes = (2 * pathBlocks + 32) * nodeBytes
-        let copiedBytes = min(treeBytes, references * pathBlocks * nodeBytes)
-        return copiedBytes + grownBytes + fixedBytes
-    }
-}

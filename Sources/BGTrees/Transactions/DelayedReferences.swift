@@ -31,6 +31,12 @@ struct DelayedExtent {
     /// Most extents have one; the others are apart so that one needs no allocation.
     private var first: Change?
     private var others: [Change] = []
+    /// Where in `others` a reference is, once there are many: deduplication can make very many of one
+    /// extent.
+    private var places: [BackReference: Int] = [:]
+    private static let searchedMax = 16
+    /// References that come less those that go.
+    private(set) var netCount = 0
 
     init(logical: UInt64, length: UInt64, level: UInt8?, isNew: Bool) {
         self.logical = logical
@@ -39,31 +45,61 @@ struct DelayedExtent {
         self.isNew = isNew
     }
 
-    /// References that come less those that go.
-    var netCount: Int { others.reduce(first?.count ?? 0) { $0 + $1.count } }
+    /// References that change.
+    var changeCount: Int { others.count + (first == nil ? 0 : 1) }
+
+    /// Bytes of data that go if no reference is left: then their checksums go as well.
+    var dataBytesThatMayGo: UInt64 { level == nil && netCount < 0 ? length : 0 }
 
     /// Nothing is left to do about the extent.
     var isEmpty: Bool { first == nil && others.isEmpty && !setsFullBackref }
 
     mutating func add(_ reference: BackReference, _ count: Int) {
-        if let found = first {
-            if found.reference == reference {
-                first = Self.summed(found, count) ?? others.popLast()
-                return
-            }
-        } else {
+        netCount += count
+        guard let found = first else {
             first = Change(reference: reference, count: count)
             return
         }
-        guard let index = others.firstIndex(where: { $0.reference == reference }) else {
+        if found.reference == reference {
+            first = Self.summed(found, count) ?? popLast()
+            return
+        }
+        guard let index = place(of: reference) else {
             others.append(Change(reference: reference, count: count))
+            notePlaces(from: others.count - 1)
             return
         }
         if let sum = Self.summed(others[index], count) {
             others[index] = sum
         } else {
-            others.remove(at: index)
+            // The last one takes its place.
+            places[reference] = nil
+            guard let last = popLast(), index < others.count else { return }
+            others[index] = last
+            notePlaces(from: index, to: index + 1)
         }
+    }
+
+    private func place(of reference: BackReference) -> Int? {
+        guard others.count > Self.searchedMax else {
+            return others.firstIndex { $0.reference == reference }
+        }
+        return places[reference]
+    }
+
+    /// Keeps `places` right for new entries of `others`: empty while they are few.
+    private mutating func notePlaces(from start: Int, to end: Int? = nil) {
+        guard others.count > Self.searchedMax else { return }
+        let start = places.isEmpty ? 0 : start
+        let end = places.isEmpty ? others.count : end ?? others.count
+        for index in start..<end { places[others[index].reference] = index }
+    }
+
+    private mutating func popLast() -> Change? {
+        guard let last = others.popLast() else { return nil }
+        places[last.reference] = nil
+        if others.count <= Self.searchedMax { places = [:] }
+        return last
     }
 
     private static func summed(_ change: Change, _ count: Int) -> Change? {
@@ -84,10 +120,12 @@ struct DelayedReferences {
     private var extents: [UInt64: DelayedExtent] = [:]
     /// New data extents by address, for questions about ranges.
     private var newData = RangeSet()
+    /// References that change, of all extents.
+    private(set) var changeCount = 0
+    /// Bytes of data that may go, with their checksums.
+    private(set) var dataBytesThatMayGo: UInt64 = 0
 
     var isEmpty: Bool { extents.isEmpty }
-    /// Extents with something to do.
-    var count: Int { extents.count }
 
     subscript(logical: UInt64) -> DelayedExtent? { extents[logical] }
 
@@ -104,9 +142,8 @@ struct DelayedReferences {
         _ reference: BackReference
     ) {
         precondition(extents[logical] == nil, "an address was claimed twice")
-        var extent = DelayedExtent(logical: logical, length: length, level: level, isNew: true)
-        extent.add(reference, 1)
-        extents[logical] = extent
+        let extent = DelayedExtent(logical: logical, length: length, level: level, isNew: true)
+        update(extent) { $0.add(reference, 1) }
         if level == nil { newData.insert(start: logical, end: logical + length) }
     }
 
@@ -121,22 +158,17 @@ struct DelayedReferences {
         _ reference: BackReference,
         _ count: Int
     ) -> Bool {
-        var extent =
-            extents[logical]
-            ?? DelayedExtent(logical: logical, length: length, level: level, isNew: false)
-        extent.add(reference, count)
-        extents[logical] = extent.isEmpty ? nil : extent
-        guard extent.isNew && extent.isEmpty else { return true }
+        let wasNew = extents[logical]?.isNew ?? false
+        let extent = DelayedExtent(logical: logical, length: length, level: level, isNew: false)
+        update(extent) { $0.add(reference, count) }
+        guard wasNew && extents[logical] == nil else { return true }
         if level == nil { newData.remove(start: logical) }
         return false
     }
 
     mutating func setFullBackref(logical: UInt64, length: UInt64, level: UInt8) {
-        var extent =
-            extents[logical]
-            ?? DelayedExtent(logical: logical, length: length, level: level, isNew: false)
-        extent.setsFullBackref = true
-        extents[logical] = extent
+        let extent = DelayedExtent(logical: logical, length: length, level: level, isNew: false)
+        update(extent) { $0.setsFullBackref = true }
     }
 
     /// The addresses with something to do, in order.
@@ -144,8 +176,33 @@ struct DelayedReferences {
 
     /// Takes what is to be done about one extent; nil: no longer anything.
     mutating func take(_ logical: UInt64) -> DelayedExtent? {
-        let extent = extents.removeValue(forKey: logical)
-        if let extent, extent.isNew, extent.level == nil { newData.remove(start: logical) }
+        guard let extent = extents.removeValue(forKey: logical) else { return nil }
+        changeCount -= extent.changeCount
+        dataBytesThatMayGo -= extent.dataBytesThatMayGo
+        if extent.isNew, extent.level == nil { newData.remove(start: logical) }
         return extent
+    }
+
+    /// Changes an extent in its place; `absent` is what it is where there is nothing to do about it yet.
+    private mutating func update(
+        _ absent: DelayedExtent,
+        _ body: (inout DelayedExtent) -> Void
+    ) {
+        let logical = absent.logical
+        var count = 0
+        var bytes: UInt64 = 0
+        var isEmpty = false
+        func change(_ extent: inout DelayedExtent) {
+            count -= extent.changeCount
+            bytes &-= extent.dataBytesThatMayGo
+            body(&extent)
+            count += extent.changeCount
+            bytes &+= extent.dataBytesThatMayGo
+            isEmpty = extent.isEmpty
+        }
+        change(&extents[logical, default: absent])
+        changeCount += count
+        dataBytesThatMayGo &+= bytes
+        if isEmpty { extents[logical] = nil }
     }
 }

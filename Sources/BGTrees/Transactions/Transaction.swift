@@ -110,16 +110,11 @@ package final class Transaction {
     /// A commit is being written: what it freed comes back when that is durable.
     package var isCommitting: Bool { state.pool.hasFrozen }
 
-    /// Extents whose references the next commit changes.
-    package var pendingReferences: Int { state.delayed.count }
+    /// References that the next commit is to change.
+    package var pendingReferences: Int { state.delayed.changeCount }
 
-    /// Upper bound of the metadata that a commit would need for itself, bytes. Ordinary changes leave
-    /// that much free.
-    ///
-    /// - Parameter references: that are to change before it, beside those that did.
-    package func reserveBytes(adding references: Int = 0) -> UInt64 {
-        state.reserveBytes(adding: references)
-    }
+    /// What the commit of this transaction will need, as things are now.
+    package var reserve: CommitReserve { CommitReserve(state) }
 
     // MARK: ending badly
 

@@ -19,7 +19,7 @@ extension File {
             if let inline, size <= UInt64(inline.count) {
                 try shortenInline(inline, to: Int(size))
             } else if size < item.size {
-                try shorten(item, to: size)
+                try shorten(to: size)
             } else {
                 if let inline, size > item.size { try moveOut(inline, item) }
                 if size > item.size { try zeroBehindEnd(item, writing: .max) }
@@ -60,19 +60,9 @@ extension File {
         }
     }
 
-    private func shorten(_ item: InodeItem, to size: UInt64) throws(FilesystemError) {
+    private func shorten(to size: UInt64) throws(FilesystemError) {
         let sector = filesystem.sectorSize
         let end = (size + sector - 1) / sector * sector
-        if end > size {
-            do throws(FilesystemError) {
-                try rewriteLastSector(item, end: size)
-            } catch {
-                // Without space for it, and where it cannot be read, the rest of the sector stays: it is
-                // not part of the file, and is made zero before the file grows over it.
-                guard error.code == .noSpace || error.code == .unsupported || error.code == .io
-                else { throw error }
-            }
-        }
         var isDone = false
         while !isDone {
             isDone = try filesystem.changeFiles(.freeing) { (_) throws(FilesystemError) in
@@ -85,6 +75,18 @@ extension File {
                 }
                 return step.isAll
             }
+        }
+        guard end > size else { return }
+        do throws(FilesystemError) {
+            let shortened = try filesystem.readFiles { (files) throws(FilesystemError) in
+                try files.inode(inode.number)
+            }
+            try rewriteLastSector(shortened, end: size)
+        } catch {
+            // Without space for it, and where it cannot be read, the rest of the sector stays: it is
+            // not part of the file, and is made zero before the file grows over it.
+            guard error.code == .noSpace || error.code == .unsupported || error.code == .io
+            else { throw error }
         }
     }
 

@@ -310,11 +310,11 @@ extension File {
         try filesystem.changeFiles(
             itemBytes: itemBytes,
             dropping: { (change) throws(FilesystemError) in
-                var count = 0
+                var dropped = DroppedParts()
                 for one in written {
-                    count += try change.partCount(of: inode.number, from: one.start, to: one.end)
+                    dropped += try change.parts(of: inode.number, from: one.start, to: one.end)
                 }
-                return count
+                return dropped
             }
         ) { (change) throws(FilesystemError) in
             try change.files.inode(inode.number).size

@@ -27,15 +27,17 @@ extension FileChange {
     /// Parts of files that one change drops at most when it empties a large file.
     static let partsPerChange = 2048
 
-    /// Parts that a file has in `start..<end`, where they may be more than any change has room for.
-    func partCount(
+    /// What `dropExtents` would drop in `start..<end`.
+    func parts(
         of inode: UInt64,
         from start: UInt64,
         to end: UInt64
-    ) throws(FilesystemError) -> Int {
-        let sectors = (end - start) / UInt64(limits.sectorSize)
-        guard sectors > UInt64(referencesUncounted) else { return 0 }
-        return try files.extents(of: inode, from: start, to: end).count
+    ) throws(FilesystemError) -> DroppedParts {
+        var dropped = DroppedParts()
+        for part in try files.extents(of: inode, from: start, to: end) {
+            dropped.add(dataBytes: part.item.kind == .inline ? 0 : part.item.diskBytes)
+        }
+        return dropped
     }
 
     /// Ends what the file has in `start..<end` (whole sectors; `end` may lie beyond everything).
@@ -209,22 +211,34 @@ extension FileChange {
         of inode: UInt64,
         from start: UInt64
     ) throws(FilesystemError) -> (dropped: UInt64, low: UInt64, isAll: Bool) {
-        let most = filesystem.referencesThatFit(transaction, most: FileChange.partsPerChange)
+        let reserve = transaction.reserve
+        let freeBytes = filesystem.source.freeMetadataBytes(in: filesystem.allocator)
+        var parts = DroppedParts()
         var low = UInt64.max
-        var count = 0
-        while count < most, low > 0 {
+        var isAll = true
+        while low > start {
             guard
                 let last = try tree.last(atOrBelow: Key(inode, .extentData, low - 1)),
                 last.key.objectid == inode, last.key.type == .extentData
             else { break }
+            let item = try FileExtentItem(key: last.key, unsafe last.data.span.bytes, limits)
+            parts.add(dataBytes: item.kind == .inline ? 0 : item.diskBytes)
+            // The first one goes in any case: else nothing would ever.
+            guard
+                parts.count == 1
+                    || parts.count <= FileChange.partsPerChange
+                        && filesystem.fits(reserve, parts, freeBytes: freeBytes)
+            else {
+                isAll = false
+                break
+            }
             // One that begins before `start` may reach beyond it.
             low = max(last.key.offset, start)
-            count += 1
             if last.key.offset <= start { break }
         }
-        guard count > 0 else { return (0, start, true) }
+        guard parts.count > 0 else { return (0, start, true) }
         let dropped = try dropExtents(of: inode, from: low, to: .max)
-        return (dropped, low, low <= start || count < most)
+        return (dropped, low, isAll)
     }
 
     /// Removes every item of an inode that has no extents any more.
@@ -234,29 +248,6 @@ extension FileChange {
             through: Key(number, KeyType(rawValue: 255), .max)
         )
         state.forgetDirectory(number)
-    }
-
-    /// The inodes without a name that were there before this file system was opened.
-    /// Those with one are left to the kernel: it marked files so that it was shortening.
-    func takeLeftOrphans() throws(FilesystemError) -> [UInt64] {
-        guard !state.didLookForOrphans else { return [] }
-        state.didLookForOrphans = true
-        var marked: [UInt64] = []
-        let files = files
-        try files.forEachItem(from: Key(ObjectID.orphans, .orphanItem, 0)) {
-            (key, _) throws(FilesystemError) in
-            marked.append(key.offset)
-            return true
-        }
-        var left: [UInt64] = []
-        for number in marked where state.opened(number) == nil {
-            let key = Key(number, .inodeItem, 0)
-            let isNameless = try files.withItem(key) { (data) throws(FilesystemError) in
-                try InodeItem(key: key, data, limits).linkCount == 0
-            }
-            if isNameless ?? false { left.append(number) }
-        }
-        return left
     }
 
     /// Marks an inode without a name, so that the kernel removes it after a crash; or ends that.

@@ -112,6 +112,36 @@ extension Filesystem {
         try removeOrphan(number)
     }
 
+    /// Removes what a crash left: inodes without a name. One that cannot be removed stays for the next
+    /// call. Those with a name that are marked are the kernel's affair: it was shortening them.
+    ///
+    /// - Returns: whether there was one that could be removed.
+    func removeLeftOrphans() throws(FilesystemError) -> Bool {
+        let left = try readTrees { (transaction) throws(FilesystemError) in
+            let left: [UInt64]
+            if let known = openFiles.leftOrphans {
+                left = known
+            } else {
+                left = try fileChange(transaction).orphansWithoutName()
+            }
+            // They are this thread's now.
+            openFiles.leftOrphans = []
+            return left
+        }
+        var failed: [UInt64] = []
+        for number in left {
+            do throws(FilesystemError) {
+                try removeOrphan(number)
+            } catch {
+                failed.append(number)
+            }
+        }
+        if !failed.isEmpty {
+            try readTrees { (_) throws(FilesystemError) in openFiles.leftOrphans? += failed }
+        }
+        return failed.count < left.count
+    }
+
     /// Removes an inode that has neither a name nor anyone who has it open, a bounded number of its
     /// extents at a time.
     func removeOrphan(_ number: UInt64) throws(FilesystemError) {
@@ -268,6 +298,26 @@ extension FileChange {
             $0.size = min($0.size, step.low)
         }
         return .orphan(found.inode)
+    }
+
+    /// The inodes that are marked as without a name, and are, but for those that are open.
+    func orphansWithoutName() throws(FilesystemError) -> [UInt64] {
+        var marked: [UInt64] = []
+        let files = files
+        try files.forEachItem(from: Key(ObjectID.orphans, .orphanItem, 0)) {
+            (key, _) throws(FilesystemError) in
+            marked.append(key.offset)
+            return true
+        }
+        var nameless: [UInt64] = []
+        for number in marked where state.opened(number) == nil {
+            let key = Key(number, .inodeItem, 0)
+            let isNameless = try files.withItem(key) { (data) throws(FilesystemError) in
+                try InodeItem(key: key, data, limits).linkCount == 0
+            }
+            if isNameless ?? false { nameless.append(number) }
+        }
+        return nameless
     }
 
     private func markOrphan(_ number: UInt64) throws(FilesystemError) {

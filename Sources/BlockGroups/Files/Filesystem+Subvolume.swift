@@ -20,18 +20,18 @@ extension Filesystem {
     /// Changes the default subvolume: `plan` looks and refuses, `apply` changes. Whatever `apply`
     /// throws leaves a half-made change, so it ends the file system's writing.
     ///
-    /// - Parameter dropping: how many parts of files `apply` drops, where that may be very many; see
-    ///   `change`.
+    /// - Parameter dropping: what `apply` drops without asking whether it fits; see `change`.
     /// - Throws: what `change` throws; `.readOnly` for a read-only subvolume; what both throw.
     func changeFiles<Plan, Result>(
         _ kind: ChangeKind = .ordinary,
         itemBytes: UInt64 = 0,
-        dropping: (FileChange) throws(FilesystemError) -> Int = { (_) throws(FilesystemError) in 0
+        dropping: (FileChange) throws(FilesystemError) -> DroppedParts = {
+            (_) throws(FilesystemError) in DroppedParts()
         },
         plan: (FileChange) throws(FilesystemError) -> Plan,
         apply: (FileChange, Plan) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
-        var orphans: [UInt64] = []
+        var isFirst = false
         let result = try change(
             kind,
             itemBytes: itemBytes,
@@ -50,7 +50,9 @@ extension Filesystem {
             }
             let change = try fileChange(transaction)
             let planned = try plan(change)
-            orphans = try change.takeLeftOrphans()
+            // Now, while every orphan there is was left.
+            isFirst = openFiles.leftOrphans == nil
+            if isFirst { openFiles.leftOrphans = try change.orphansWithoutName() }
             do throws(FilesystemError) {
                 return try apply(change, planned)
             } catch {
@@ -60,13 +62,13 @@ extension Filesystem {
         }
         // What a crash left takes space and nothing else: whoever writes first removes it, and does
         // not fail for it. (The kernel does the same when it mounts.)
-        for number in orphans {
-            do throws(FilesystemError) { try removeOrphan(number) } catch {}
+        if isFirst {
+            do throws(FilesystemError) { _ = try removeLeftOrphans() } catch {}
         }
         return result
     }
 
-    private func fileChange(
+    func fileChange(
         _ transaction: Transaction
     ) throws(FilesystemError) -> FileChange {
         FileChange(self, transaction, try transaction.tree(subvolume(transaction).treeID))

@@ -39,8 +39,8 @@ package final class OpenFiles: @unchecked Sendable {
     var subvolume: Subvolume?
     /// nil: not looked up yet.
     var nextInode: UInt64?
-    /// Whether what a crash left was looked for.
-    var didLookForOrphans = false
+    /// Inodes without a name that a crash left and nobody has removed yet; nil: not looked for.
+    var leftOrphans: [UInt64]?
     private var nextIndexes: [UInt64: UInt64] = [:]
     private var inodes: [UInt64: OpenInode] = [:]
 

@@ -2,14 +2,18 @@
 // Every change of a file system goes through `change`, which keeps what removing and committing need
 // out of reach of everything else; every consistent look at the trees goes through `readTrees`.
 //
-// The reserve. A commit must be able to copy what describes space (the extent, free-space, checksum and
-// block-group trees), as far as the transaction has touched it. Ordinary changes leave twice what it would
-// need now, and once what it will need for the references that they say they drop; where that cannot be
-// had by a new chunk, by taking empty groups away, or by a commit (which frees what was copied), they are
-// refused before they change anything. Changes that free may go down to once; they commit on the way
-// when less is left, and drop no more references at a time than `referencesThatFit`.
+// The reserve. A commit must be able to copy what describes space, as far as the transaction has touched it
+// (CommitReserve.swift says how much that may be). A change that only frees leaves as much as the commit
+// will need once it is made. An ordinary one leaves, beside that, what a removal and its commit need
+// (`leastRemoval`), so that something can be removed when all is full. Where that much cannot be had by a new chunk, by a
+// commit (which frees what was copied), or by taking empty groups away, the change is refused before it
+// changes anything. What frees drops no more at a time than fits (`fits`), and goes with less where that is
+// all there is.
 //
-// Bounds: a change is tried at most `attemptsMax` times.
+// Where data and metadata share their groups, claims of data leave what the last change or commit said
+// (`GroupSource.reserveBytes`).
+//
+// Bounds: a change is tried at most `attemptsMax` times, beside `commitsMax` commits for its sake.
 // Locks: none of these may be called with a lock held but a file's.
 //===-------------------------------------------------------------------------------------------===//
 
@@ -18,15 +22,19 @@ package import BGTrees
 
 /// Once to find that a chunk is needed, once that a commit is, and some for others that were quicker.
 private let attemptsMax = 5
-/// Blocks that one change and what follows from it in the commit may take.
+/// Commits because too much is pending, while others go on making changes.
+private let commitsMax = 64
+/// Blocks that one change may take, and with which the smallest one and its commit may do.
 private let changeBlocks: UInt64 = 64
+private let leastBlocks: UInt64 = 48
+/// What ordinary changes leave enough for: that many parts of files to be dropped, or one extent of the
+/// largest sort, at a time.
+private let leastRemoval = DroppedParts(count: 32, dataBytes: 128 << 20)
 /// Dirty blocks beyond this are committed, so that a commit never grows without bound; references too.
 private let dirtyBytesMax: UInt64 = 128 << 20
 private let pendingReferencesMax = 1 << 18
 /// What a commit needs beyond this is got by committing, rather than by a chunk of metadata.
 private let pendingBytesMax: UInt64 = 512 << 20
-/// References that any change may drop without a word: `changeBlocks` has room for them.
-let referencesUncounted = 8
 
 extension Filesystem {
     /// What a change does to the space that there is.
@@ -34,8 +42,18 @@ extension Filesystem {
         /// May take space: refused with `.noSpace`, before anything was changed, when less is left
         /// than removing and committing may need.
         case ordinary
-        /// Frees more than it takes: never refused for want of space.
+        /// Frees more than it takes, and drops what `fits`: refused only where not even a few dozen
+        /// blocks are to be had, which ordinary changes leave.
         case freeing
+    }
+
+    /// Metadata that a change asks for, bytes.
+    private struct Need {
+        /// What the commit would need now.
+        var pending: UInt64
+        /// Free bytes with which the change is made, and those with which it is made at last.
+        var floor: UInt64
+        var leastFloor: UInt64
     }
 
     /// Calls `body` with the running transaction.
@@ -45,34 +63,37 @@ extension Filesystem {
     ///
     /// - Parameter itemBytes: of items that the change may add to trees, roughly, where that is more
     ///   than a dozen usual ones.
-    /// - Parameter dropping: how many references to data `body` is to drop, where that may be more than
-    ///   `referencesUncounted`; called before it, maybe several times, with the tree mutex held.
+    /// - Parameter dropping: what `body` is to drop; called before it, maybe several times, with the tree
+    ///   mutex held. `body` may ask `fits` instead.
     /// - Throws: `.noSpace`; `.readOnly` for a file system opened so, or that turned so after a
     ///   failure (with the words of that); what `body` throws; why a commit failed that became due.
     package func change<Result>(
         _ kind: ChangeKind = .ordinary,
         itemBytes: UInt64 = 0,
-        dropping: (Transaction) throws(FilesystemError) -> Int = { (_) throws(FilesystemError) in 0
+        dropping: (Transaction) throws(FilesystemError) -> DroppedParts = {
+            (_) throws(FilesystemError) in DroppedParts()
         },
         _ body: (Transaction) throws(FilesystemError) -> Result
     ) throws(FilesystemError) -> Result {
         let store = try writableTrees()
-        let need = neededBytes(itemBytes)
-        for attempt in 1...attemptsMax {
+        var attempt = 1
+        var commits = 0
+        while true {
             var isCommitDue = false
-            var pending: UInt64 = 0
-            var wanted: UInt64 = 0
+            var need = Need(pending: 0, floor: 0, leastFloor: 0)
+            let isLast = attempt == attemptsMax
             let result = try store.change { (transaction) throws(FilesystemError) -> Result? in
-                pending = transaction.reserveBytes()
-                let dropped = try transaction.reserveBytes(adding: dropping(transaction)) - pending
-                // What frees may go down to what the commit needs; what does not, to twice that.
-                let reserve = pending + need
-                wanted = 2 * reserve + dropped
-                let floor = kind == .ordinary ? wanted : reserve + dropped
-                let isEnough =
-                    self.source.freeMetadataBytes(in: self.allocator, keeping: 2 * reserve) >= floor
-                // What frees is not refused: at the last attempt it takes what there is.
-                guard isEnough || (kind == .freeing && attempt == attemptsMax) else { return nil }
+                need = self.need(
+                    transaction.reserve,
+                    kind,
+                    itemBytes: itemBytes,
+                    try dropping(transaction)
+                )
+                self.source.setReserve(need.floor)
+                let free = self.source.freeMetadataBytes(in: self.allocator)
+                guard free >= (isLast ? need.leastFloor : need.floor) else { return nil }
+                // What was begun counts, however it ended.
+                defer { self.keepReserve(transaction) }
                 let result = try body(transaction)
                 isCommitDue =
                     transaction.dirtyBytes > dirtyBytesMax
@@ -83,25 +104,49 @@ extension Filesystem {
                 if isCommitDue { try commit() }
                 return result
             }
-            if pending > pendingBytesMax {
+            if need.pending > pendingBytesMax, commits < commitsMax {
+                commits += 1
                 try commit()
+                continue
+            }
+            guard !isLast else { throw .keptForRemoving }
+            if try makeMetadataRoom(need.floor) {
+                attempt += 1
             } else {
-                try makeMetadataRoom(kind, wanted)
+                guard kind == .freeing else { throw .keptForRemoving }
+                attempt = attemptsMax
             }
         }
-        throw FilesystemError(.noSpace, "metadata", "what is left is kept for removing")
     }
 
-    /// How many references to data a change that is running may drop so that the commit still finds
-    /// the metadata that it needs: at most `most`, at least `referencesUncounted`.
-    func referencesThatFit(_ transaction: Transaction, most: Int) -> Int {
-        let free = source.freeMetadataBytes(in: allocator)
-        let need = neededBytes(0)
-        var count = most
-        while count > referencesUncounted, transaction.reserveBytes(adding: count) + need > free {
-            count /= 2
+    private func need(
+        _ reserve: CommitReserve,
+        _ kind: ChangeKind,
+        itemBytes: UInt64,
+        _ dropped: DroppedParts
+    ) -> Need {
+        let own = changeBytes(itemBytes)
+        let floor = reserve.bytes(after: dropped) + own
+        switch kind {
+        case .ordinary:
+            let total = floor + reserve.bytes(after: leastRemoval) + own
+            return Need(pending: reserve.bytes, floor: total, leastFloor: total)
+        case .freeing:
+            let least = leastBlocks * UInt64(reader.superBlock.nodeSize)
+            return Need(pending: reserve.bytes, floor: floor, leastFloor: min(floor, least))
         }
-        return max(count, referencesUncounted)
+    }
+
+    /// Whether the commit of a change that is running will find the metadata that it needs if the
+    /// change drops so much: for those that go in steps. The first part of a step need not fit: else
+    /// there might never be a second one.
+    func fits(_ reserve: CommitReserve, _ dropped: DroppedParts, freeBytes: UInt64) -> Bool {
+        reserve.bytes(after: dropped) + changeBytes(0) <= freeBytes
+    }
+
+    /// Says what claims of data are to leave, where they share groups with metadata.
+    private func keepReserve(_ transaction: Transaction) {
+        source.setReserve(bytesToKeep(transaction))
     }
 
     /// Calls `body` with the trees as they are now, which it must not change. Works on a file system
@@ -118,7 +163,9 @@ extension Filesystem {
     /// - Throws: `.readOnly` as every change; why the commit failed: the file system is then
     ///   read-only, and its last commit is whole.
     public func commit() throws(FilesystemError) {
-        try writableTrees().commit()
+        let store = try writableTrees()
+        try store.commit()
+        try store.read { (transaction) throws(FilesystemError) in keepReserve(transaction) }
     }
 
     /// The trees, where they may be changed.
@@ -134,38 +181,74 @@ extension Filesystem {
         return store
     }
 
-    private func neededBytes(_ itemBytes: UInt64) -> UInt64 {
+    private func changeBytes(_ itemBytes: UInt64) -> UInt64 {
         // New leaves are at worst half full, and what refers to them costs no more again.
         changeBlocks * UInt64(reader.superBlock.nodeSize) + 4 * itemBytes
     }
 
-    /// Gets more metadata space: by a chunk, by taking empty groups away and committing.
+    // MARK: making room
+
+    /// Gets more metadata space: by chunks, by a commit, by taking empty groups away.
     ///
-    /// - Throws: `.noSpace` where nothing more can be done and the change is an ordinary one.
-    private func makeMetadataRoom(
-        _ kind: ChangeKind,
-        _ wanted: UInt64
-    ) throws(FilesystemError) {
-        if try source.growMetadata(to: wanted, in: allocator) { return }
-        if try commitForSpace(sparing: .metadata) { return }
-        if kind == .ordinary {
-            throw FilesystemError(.noSpace, "metadata", "what is left is kept for removing")
-        }
+    /// - Returns: whether there may be more now.
+    private func makeMetadataRoom(_ wanted: UInt64) throws(FilesystemError) -> Bool {
+        if try source.growMetadata(to: wanted, in: allocator) { return true }
+        return try makeRoom(sparing: .metadata)
     }
 
-    /// Takes empty groups of other types away and commits, where that may give space back; waits for
-    /// a commit that is being written.
+    /// Gets space back: what a crash left is removed, what was freed is committed, waiting for a commit
+    /// that is being written; then empty groups of other types are taken away.
     ///
-    /// - Returns: whether it committed, or waited.
-    func commitForSpace(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
-        let spared = isMixed ? .data | .metadata : type
-        let removed = source.removeEmptyGroups(sparing: spared, in: allocator)
+    /// - Returns: whether something was done.
+    func makeRoom(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
+        let didRemove = try removeLeftOrphans()
         let store = try writableTrees()
         let isDirty = try store.read { (transaction) throws(FilesystemError) in
             transaction.dirtyBytes > 0 || transaction.isCommitting
         }
-        guard removed > 0 || isDirty else { return false }
-        try commit()
-        return true
+        if isDirty { try commit() }
+        let spared = isMixed ? .data | .metadata : type
+        let removed = try store.change { (transaction) throws(FilesystemError) in
+            source.removeEmptyGroups(
+                sparing: spared,
+                keeping: bytesToKeep(transaction),
+                in: allocator
+            )
+        }
+        // Their holes can be used then.
+        if removed > 0 { try commit() }
+        return didRemove || isDirty || removed > 0
+    }
+
+    /// Takes a block group away that nothing is in. The hole that it leaves on the devices can be
+    /// used after the next commit.
+    ///
+    /// - Throws: `.notFound` where no group begins there; `.busy` where claims, extents, or what the
+    ///   next commit frees are in it, it is the last one of metadata or SYSTEM, or the next commit may
+    ///   need its space; `.readOnly`.
+    public func removeEmptyGroup(at logical: UInt64) throws(FilesystemError) {
+        try writableTrees().change { (transaction) throws(FilesystemError) in
+            try source.removeGroup(at: logical, keeping: bytesToKeep(transaction), in: allocator)
+        }
+    }
+
+    /// Metadata that changes leave for removing something and for the commit of that.
+    private func bytesToKeep(_ transaction: Transaction) -> UInt64 {
+        need(transaction.reserve, .ordinary, itemBytes: 0, leastRemoval).floor
+    }
+
+    /// Metadata that one removal and its commit need, bytes.
+    var bytesForRemoving: UInt64 {
+        get throws(FilesystemError) {
+            try readTrees { (transaction) throws(FilesystemError) in
+                transaction.reserve.bytes(after: leastRemoval) + changeBytes(0)
+            }
+        }
+    }
+}
+
+extension FilesystemError {
+    fileprivate static var keptForRemoving: FilesystemError {
+        FilesystemError(.noSpace, "metadata", "what is left is kept for removing")
     }
 }

@@ -17,8 +17,8 @@ import BGTrees
 private let pieceBytes: UInt64 = 1 << 20
 
 extension Filesystem {
-    /// Claims space for data. Takes empty groups of metadata away and commits where that is what
-    /// gets space.
+    /// Claims space for data. Removes what a crash left, commits, and takes empty groups of metadata
+    /// away, where that is what gets space.
     ///
     /// - Parameters:
     ///   - length: bytes, whole sectors.
@@ -35,10 +35,14 @@ extension Filesystem {
         var request = ClaimRequest(length: length, flags: isMixed ? [.data, .metadata] : .data)
         request.lengthMin = lengthMin
         request.hint = hint
-        do throws(FilesystemError) {
-            return try claimLeavingReserve(request)
-        } catch {
-            guard error.code == .noSpace, try commitForSpace(sparing: .data) else { throw error }
+        // What one round gives back, others may take.
+        let roundsMax = 5
+        for _ in 0..<roundsMax {
+            do throws(FilesystemError) {
+                return try claimLeavingReserve(request)
+            } catch {
+                guard error.code == .noSpace, try makeRoom(sparing: .data) else { throw error }
+            }
         }
         return try claimLeavingReserve(request)
     }

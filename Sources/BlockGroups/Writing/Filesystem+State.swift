@@ -56,14 +56,4 @@ extension Filesystem {
         let unused = statistics.freeBytes + statistics.claimedBytes + group.superBytes
         return group.length - min(group.length, unused)
     }
-
-    /// Takes a block group away that nothing is in. The hole that it leaves on the devices can be
-    /// used after the next commit.
-    ///
-    /// - Throws: `.notFound` where no group begins there; `.busy` where claims, extents, or what the
-    ///   next commit frees are in it, or it is the last one of metadata or SYSTEM; `.readOnly`.
-    public func removeEmptyGroup(at logical: UInt64) throws(FilesystemError) {
-        _ = try writableTrees()
-        try source.removeGroup(at: logical, in: allocator)
-    }
 }

@@ -108,27 +108,32 @@ extension GroupSource {
         }
     }
 
-    /// Makes a chunk for metadata unless so much of it is free.
+    /// Makes chunks for metadata until so much of it is free.
     ///
-    /// - Returns: whether as much is free now, as far as anybody knows.
+    /// - Returns: whether as much is free now, as far as anybody knows; otherwise there is no hole.
     func growMetadata(to bytes: UInt64, in allocator: Allocator) throws(FilesystemError) -> Bool {
         let flags = chunkFlags(for: .metadata)
-        try prepare(for: flags, in: allocator)
-        return try makeChunk(flags, in: allocator) {
-            freeBytes(of: metadataGroups, in: allocator) >= bytes
+        // Ends: each takes a hole.
+        while freeMetadataBytes(in: allocator) < bytes {
+            try prepare(for: flags, in: allocator)
+            let isMade = try makeChunk(flags, in: allocator) {
+                freeBytes(of: metadataGroups, in: allocator) >= bytes
+            }
+            guard isMade else { return false }
         }
+        return true
     }
 
     // MARK: how much there is, and should be
 
     /// Free bytes of metadata, in chunks that exist.
-    ///
-    /// - Parameter reserve: bytes of it that new chunks of data are to leave room for; nil: as before.
-    func freeMetadataBytes(in allocator: Allocator, keeping reserve: UInt64? = nil) -> UInt64 {
-        chunks.withLock {
-            if let reserve { reserveBytes = min(reserve, Self.reserveBytesMax) }
-            return freeBytes(of: metadataGroups, in: allocator)
-        }
+    func freeMetadataBytes(in allocator: Allocator) -> UInt64 {
+        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) }
+    }
+
+    /// Says how much metadata space claims and chunks of data are to leave.
+    func setReserve(_ bytes: UInt64) {
+        chunks.withLock { reserveBytes = bytes }
     }
 
     /// Whether there is as much metadata space as changes leave untouched.
@@ -170,7 +175,7 @@ extension GroupSource {
         let sums =
             bytes / UInt64(superBlock.sectorSize) * UInt64(superBlock.checksumType.byteCount)
         // Leaves are at worst half full.
-        return reserveBytes + 2 * sums + bytes / 1024
+        return min(reserveBytes, Self.reserveBytesMax) + 2 * sums + bytes / 1024
     }
 
     /// No more than a tenth of all devices is one chunk, and no more than 1 GiB of one device.

@@ -5,7 +5,8 @@
 //
 // Invariant: a group in `leaving` is one thread's to take away; for the others it is gone already.
 //
-// Locks: none held on calling; `chunks` while the tables change.
+// Locks: the tree mutex is held on calling, so that no change comes to rely on the space; `chunks` while
+// the tables change.
 //===-------------------------------------------------------------------------------------------===//
 
 import BGAllocation
@@ -16,9 +17,14 @@ import BGTrees
 extension GroupSource {
     /// Takes an empty group away.
     ///
+    /// - Parameter keeping: bytes of metadata space that are to be left.
     /// - Throws: `.notFound` where no group begins there, `.busy` where something is in it or it is
-    ///   the last one of metadata or SYSTEM, `.readOnly`.
-    func removeGroup(at logical: UInt64, in allocator: Allocator) throws(FilesystemError) {
+    ///   the last one of metadata or SYSTEM, or too little would be left, `.readOnly`.
+    func removeGroup(
+        at logical: UInt64,
+        keeping metadataBytes: UInt64,
+        in allocator: Allocator
+    ) throws(FilesystemError) {
         guard let group = allocator.group(at: logical), group.logical == logical else {
             throw FilesystemError(.notFound, "block group", "none begins there", logical: logical)
         }
@@ -28,7 +34,7 @@ extension GroupSource {
             leaving.insert(logical)
         }
         defer { chunks.withLock { _ = leaving.remove(logical) } }
-        try remove(group, from: allocator)
+        try remove(group, keeping: metadataBytes, from: allocator)
     }
 
     /// `chunks` is held.
@@ -49,6 +55,7 @@ extension GroupSource {
     /// The group is in `leaving`, by this thread.
     private func remove(
         _ group: BlockGroup,
+        keeping metadataBytes: UInt64,
         from allocator: Allocator
     ) throws(FilesystemError) {
         let logical = group.logical
@@ -61,6 +68,18 @@ extension GroupSource {
                     .busy,
                     "block group",
                     "holds claims, extents, or what the next commit frees",
+                    logical: logical
+                )
+            }
+            // It counts no more, being read-only.
+            guard
+                !group.flags.contains(.metadata)
+                    || freeMetadataBytes(in: allocator) >= metadataBytes
+            else {
+                throw FilesystemError(
+                    .busy,
+                    "block group",
+                    "the next commit may need its space",
                     logical: logical
                 )
             }
@@ -79,8 +98,13 @@ extension GroupSource {
     /// Takes away the empty groups of other types than `type` (one of each kind stays, so that its
     /// profile is not forgotten).
     ///
+    /// - Parameter keeping: bytes of metadata space that are to be left.
     /// - Returns: how many; their holes can be used after the next commit.
-    func removeEmptyGroups(sparing type: ChunkFlags, in allocator: Allocator) -> Int {
+    func removeEmptyGroups(
+        sparing type: ChunkFlags,
+        keeping metadataBytes: UInt64,
+        in allocator: Allocator
+    ) -> Int {
         let candidates = chunks.withLock {
             let found = emptyGroups(sparing: type, in: allocator)
             // At once, so that two threads together do not take the last of a kind.
@@ -92,10 +116,10 @@ extension GroupSource {
         for logical in candidates {
             guard let group = allocator.group(at: logical) else { continue }
             do throws(FilesystemError) {
-                try remove(group, from: allocator)
+                try remove(group, keeping: metadataBytes, from: allocator)
                 removed += 1
             } catch {
-                // Somebody has just claimed in it.
+                // Somebody has just claimed in it, or what it has is needed.
                 continue
             }
         }

@@ -26,7 +26,8 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
         var isNew: Bool
     }
 
-    /// Most of `reserveBytes`: a larger commit is not worth keeping data out for.
+    /// Most of `reserveBytes` that a chunk of data waits for: a larger commit is not worth keeping data
+    /// out for.
     static let reserveBytesMax: UInt64 = 1 << 30
 
     package let volume: Volume
@@ -44,7 +45,7 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     var systemGroups: [UInt64] = []
     /// Groups that somebody is about to take away.
     var leaving: Set<UInt64> = []
-    /// Bytes of metadata space that ordinary changes left untouched last time.
+    /// Bytes of metadata space that the last change or commit wants left.
     var reserveBytes: UInt64 = 0
 
     /// The last commit that `committed` may read, and its reader; nil: not made yet, or there is no
