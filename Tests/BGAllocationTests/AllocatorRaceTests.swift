@@ -56,6 +56,8 @@ import Testing
                         flags: .data
                     )
                 }
+                // On a busy machine the others may not have begun.
+                while served.now == 0 { usleep(1000) }
                 running.with { $0 = false }
                 return
             }
@@ -69,7 +71,6 @@ import Testing
             }
         }
         #expect(wrong.now.isEmpty, "\(wrong.now.prefix(3))")
-        #expect(served.now > 0)
     }
 
     @Test func manyThreadsMayWaitForTheFirstGroupOfAKind() throws {

@@ -61,23 +61,20 @@ private func create(_ path: String, _ bytes: UInt64) throws -> FileDevice {
     func whatALoopDeviceOrAMountUsesIsBusy() throws {
         do { _ = try create(path, 256 << 20) }
         try run("mkfs.btrfs", ["-q", "-f", path])
-        let loop = try run("losetup", ["-f", "--show", path]).trimmingCharacters(
-            in: .whitespacesAndNewlines
-        )
-        defer { _ = try? run("losetup", ["-d", loop]) }
-        #expect(failure { _ = try open(path) }?.message == "device: is in use by a loop device")
-        // The loop device itself is free until it is mounted.
-        do {
-            let device = try open(loop)
-            #expect(device.byteCount == 256 << 20)
-            #expect(failure { _ = try open(loop) }?.code == .busy)
+        try withLoopDevices([path]) { loops in
+            let loop = loops[0]
+            #expect(failure { _ = try open(path) }?.message == "device: is in use by a loop device")
+            // The loop device itself is free until it is mounted.
+            do {
+                let device = try open(loop)
+                #expect(device.byteCount == 256 << 20)
+                #expect(failure { _ = try open(loop) }?.code == .busy)
+            }
+            try withMount([loop], at: folder.path("mount")) { _ in
+                let mounted = failure { _ = try open(loop) }
+                #expect(mounted?.code == .busy && mounted?.message == "device: is mounted")
+                #expect(failure { _ = try open(path) }?.code == .busy)
+            }
         }
-        let point = folder.path("mount")
-        try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
-        try run("mount", ["-t", "btrfs", loop, point])
-        let mounted = failure { _ = try open(loop) }
-        #expect(mounted?.code == .busy && mounted?.message == "device: is mounted")
-        #expect(failure { _ = try open(path) }?.code == .busy)
-        try run("umount", [point])
     }
 }

@@ -103,14 +103,9 @@ struct FileCommandTests {
 
     /// Has the kernel mount the image, to look at it, while `body` runs.
     private func mounted(_ body: (_ point: String) throws -> Void) throws {
-        let point = folder.path("point")
-        try FileManager.default.createDirectory(
-            atPath: point,
-            withIntermediateDirectories: true
-        )
-        try BGTestSupport.run("mount", ["-o", "loop,ro", image, point])
-        defer { _ = try? BGTestSupport.run("umount", [point]) }
-        try body(point)
+        try withLoopDevices([image]) { loops in
+            try withMount(loops, at: folder.path("point"), ["ro"]) { try body($0) }
+        }
     }
 
     private func write(_ count: Int, _ name: String) throws -> String {

@@ -4,11 +4,10 @@
 // Needs btrfs-progs; the part with several devices and the kernel needs root and loop devices, too.
 // Skipped where there are none.
 
-import BGTestSupport
 import BGDevices
 import BGDiskFormat
-import Foundation
 import BGTestSupport
+import Foundation
 import Testing
 
 @testable import BlockGroups
@@ -34,23 +33,10 @@ private final class FormattedImage {
     deinit { try? FileManager.default.removeItem(at: folder) }
 
     /// Calls `body` with loop devices over the images.
-    func looped(_ body: ([String]) throws -> Void) throws {
-        var loops: [String] = []
-        defer { for loop in loops { _ = try? run("losetup", ["-d", loop]) } }
-        for path in paths {
-            let output = try run("losetup", ["-f", "--show", path])
-            loops.append(output.trimmingCharacters(in: .whitespacesAndNewlines))
-        }
-        try body(loops)
-    }
+    func looped(_ body: ([String]) throws -> Void) throws { try withLoopDevices(paths, body) }
 
     func mounted(_ loops: [String], _ body: (String) throws -> Void) throws {
-        let point = folder.appendingPathComponent("mount").path
-        try FileManager.default.createDirectory(atPath: point, withIntermediateDirectories: true)
-        let devices = loops.map { "device=" + $0 }.joined(separator: ",")
-        try run("mount", ["-t", "btrfs", "-o", devices, loops[0], point])
-        defer { _ = try? run("umount", [point]) }
-        try body(point)
+        try withMount(loops, at: folder.appendingPathComponent("mount").path) { try body($0) }
     }
 }
 

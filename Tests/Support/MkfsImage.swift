@@ -54,40 +54,10 @@ package final class MkfsImage {
         devices count: Int? = nil,
         _ body: (String) throws -> Void
     ) throws {
-        let point = folder.path("mount")
-        try FileManager.default.createDirectory(
-            atPath: point,
-            withIntermediateDirectories: true
-        )
-        var loops: [String] = []
-        defer { for loop in loops { _ = try? run("losetup", ["-d", loop]) } }
-        for path in paths.prefix(count ?? paths.count) {
-            let output = try run("losetup", ["-f", "--show", path])
-            loops.append(output.trimmingCharacters(in: .whitespacesAndNewlines))
+        try withLoopDevices(paths.prefix(count ?? paths.count)) { loops in
+            let options = ["nobarrier"] + (options.isEmpty ? [] : [options])
+            try withMount(loops, at: folder.path("mount"), options) { try body($0) }
         }
-        let words =
-            ["nobarrier"] + loops.map { "device=" + $0 } + (options.isEmpty ? [] : [options])
-        try run("mount", ["-t", "btrfs", "-o", words.joined(separator: ","), loops[0], point])
-        do {
-            try body(point)
-        } catch {
-            try? unmount(point)
-            throw error
-        }
-        try unmount(point)
-    }
-
-    /// A process that another test is just starting may hold the mount for a moment: ask again.
-    private func unmount(_ point: String) throws {
-        for _ in 0..<50 {
-            do {
-                try run("umount", [point])
-                return
-            } catch let failure as ToolFailure where failure.description.contains("busy") {
-                usleep(200_000)
-            }
-        }
-        try run("umount", [point])
     }
 
     /// Lets the kernel write `count` small files, then remove about half of them, at random.
