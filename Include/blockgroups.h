@@ -497,6 +497,23 @@ int bg_fs_commit(struct bg_fs *fs);
 struct bg_allocator *bg_fs_allocator(struct bg_fs *fs);
 
 /**
+ * bg_fs_claim() - claim space for data, and get space back for it where that must be.
+ * @fs:		file system, opened for writing.
+ * @options:	as for bg_claim(); flags: BG_DATA, and a profile bit or none.
+ * @extent_out:	what was claimed: give it to bg_file_attach(), or back to bg_fs_allocator().
+ *
+ * bg_claim() on bg_fs_allocator() is faster and only takes what is free. This one, where nothing
+ * is, removes what a crash left, commits, and takes empty block groups of metadata away, as often
+ * as that helps. On a file system whose groups data and metadata share, it leaves what the next
+ * commits need, which bg_claim() does not: there a commit may then fail with -ENOSPC.
+ *
+ * Return: 0, -EINVAL, -ENOSPC, -EROFS, or -EIO, -EUCLEAN or another error of a commit or of reading
+ * what is free.
+ */
+int bg_fs_claim(struct bg_fs *fs, const struct bg_claim_options *options,
+		struct bg_extent *extent_out);
+
+/**
  * bg_fs_pread() - read bytes by logical address, from a good copy.
  * @fs:		file system.
  * @buffer:	receives the bytes; its content is undefined after an error.
@@ -518,9 +535,9 @@ int bg_fs_pread(struct bg_fs *fs, void *buffer, size_t length, uint64_t logical)
  * @length:	bytes.
  * @logical:	first byte.
  *
- * The space is a claim of BG_DATA on bg_fs_allocator(). The bytes are durable when a commit
- * that began later is; the extent is part of the file system once it is attached to a file.
- * Checksums are kept until then. Two writes of the same bytes at once, or a write beside the
+ * The space is a claim of BG_DATA, by bg_fs_claim() or on bg_fs_allocator(). The bytes are durable
+ * when a commit that began later is; the extent is part of the file system once it is attached to a
+ * file. Checksums are kept until then. Two writes of the same bytes at once, or a write beside the
  * attaching of its extent, are the caller's to prevent.
  *
  * Return: 0, -EINVAL (some of the range is free, in no group, or in one that is not for
@@ -536,7 +553,8 @@ int bg_fs_pwrite(struct bg_fs *fs, const void *buffer, size_t length, uint64_t l
  * The hole that it leaves on the devices can be used after the next commit.
  *
  * Return: 0, -EINVAL, -ENOENT (no group begins there), -EBUSY (claims, extents, or what the
- * next commit frees are in it, or it is the last one of metadata or SYSTEM), -EROFS, -ENOMEM.
+ * next commit frees are in it, it is the last one of metadata or SYSTEM, or the next commit may
+ * need its space), -EROFS, -ENOMEM.
  */
 int bg_fs_remove_group(struct bg_fs *fs, uint64_t logical);
 
@@ -732,7 +750,8 @@ int bg_file_pwrite(struct bg_file *file, const void *buffer, size_t length, uint
  * @file:	file.
  * @size:	bytes; what is new reads as zeroes.
  *
- * Return: 0, -EINVAL, -EFBIG, -EPERM, -EROFS, -EIO, -EUCLEAN; -ENOSPC for lengthening only.
+ * Return: 0, -EINVAL, -EFBIG, -EPERM, -EROFS, -EIO, -EUCLEAN; -ENOSPC for lengthening, and for
+ * shortening and removing only where somebody else left less metadata than any commit needs.
  */
 int bg_file_truncate(struct bg_file *file, uint64_t size);
 
@@ -749,7 +768,7 @@ int bg_file_stat(struct bg_file *file, struct bg_stat *stat_out);
  * bg_file_attach() - make a claimed extent, written by bg_fs_pwrite(), a part of a file.
  * @file:	file.
  * @offset:	where: a multiple of the sector size. The file grows to hold all of it.
- * @extent:	from bg_claim() on the file system's allocator, with BG_DATA.
+ * @extent:	from bg_fs_claim(), or from bg_claim() on the file system's allocator, of BG_DATA.
  *
  * On success the file owns the extent, in place of what it had there; on failure it is still the
  * caller's, to be attached elsewhere or given back.

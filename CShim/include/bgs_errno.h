@@ -8,6 +8,7 @@
 
 static const int32_t bgs_enospc = ENOSPC;
 static const int32_t bgs_einval = EINVAL;
+static const int32_t bgs_efault = EFAULT;
 static const int32_t bgs_eexist = EEXIST;
 static const int32_t bgs_enoent = ENOENT;
 static const int32_t bgs_ebusy = EBUSY;

@@ -129,8 +129,8 @@ package struct GroupReference {
 
 /// A block group: a whole-chunk area of the logical address space that hands out extents.
 ///
-/// Keeps the group, which stays usable after it was removed, and its allocator: a source that holds
-/// groups therefore lets go of them before its allocator can go. May be used from any number of threads.
+/// Keeps the group, which stays usable after it was removed, and its allocator with what that keeps: its
+/// source, and of a file system's the devices. May be used from any number of threads.
 public final class BlockGroup: @unchecked Sendable {
     package let reference: GroupReference
     private let allocator: Allocator

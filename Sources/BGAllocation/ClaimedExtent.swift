@@ -33,6 +33,11 @@ public struct ClaimedExtent: ~Copyable {
         unsafe self.allocator = allocator
     }
 
+    /// What was committed becomes a claim again.
+    package init(_ extent: Extent, of allocator: Allocator) {
+        self.init(logical: extent.logical, length: extent.length, allocator: allocator)
+    }
+
     deinit {
         assertionFailure("a claimed extent was neither committed nor given back")
         _ = unsafe allocator.giveBack(logical, length)

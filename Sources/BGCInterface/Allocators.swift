@@ -150,9 +150,7 @@ private func claimWithWishes(
     _ options: UnsafePointer<bg_claim_options>,
     _ out: UnsafeMutablePointer<bg_extent>
 ) -> CInt {
-    guard let request = unsafe ClaimRequest(options) else {
-        return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
-    }
+    guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
     return returnCode { () throws(AllocationError) in
         let extent = try unsafe AllocatorHandle(opaque: allocator).allocator.claimExtent(request)
         unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
@@ -203,9 +201,7 @@ public func bg_explain(
     guard let allocator = unsafe allocator, let options = unsafe options,
         unsafe text != nil || size == 0, size >= 0
     else { return refuseArgument("a pointer is NULL, or the size is absurd") }
-    guard let request = unsafe ClaimRequest(options) else {
-        return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
-    }
+    guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
     var length = 0
     let result = returnCode { () throws(AllocationError) in
         var buffer = unsafe TextBuffer(UnsafeMutableBufferPointer(start: text, count: size))

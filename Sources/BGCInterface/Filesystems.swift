@@ -62,6 +62,22 @@ public func bg_fs_allocator(_ fs: OpaquePointer?) -> OpaquePointer? {
 }
 
 @c @implementation
+public func bg_fs_claim(
+    _ fs: OpaquePointer?,
+    _ options: UnsafePointer<bg_claim_options>?,
+    _ extent_out: UnsafeMutablePointer<bg_extent>?
+) -> CInt {
+    guard let fs = unsafe fs, let options = unsafe options, let out = unsafe extent_out else {
+        return refuseNull()
+    }
+    guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
+    return filesystemReturnCode { () throws(FilesystemError) in
+        let extent = try unsafe filesystem(fs).claimData(request).commit()
+        unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
+    }
+}
+
+@c @implementation
 public func bg_fs_pread(
     _ fs: OpaquePointer?,
     _ buffer: UnsafeMutableRawPointer?,

@@ -47,9 +47,7 @@ public func bg_group_claim(
     guard let group = unsafe group, let options = unsafe options, let out = unsafe extent_out else {
         return refuseNull()
     }
-    guard let request = unsafe ClaimRequest(options) else {
-        return refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
-    }
+    guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
     return returnCode { () throws(AllocationError) in
         let reference = unsafe GroupReference(opaque: group)
         let extent = try reference.allocator.claim(request, in: reference)

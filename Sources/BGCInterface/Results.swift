@@ -16,6 +16,11 @@ func refuseArgument(_ what: StaticString) -> CInt {
 /// The commonest of them.
 func refuseNull() -> CInt { refuseArgument("a pointer is NULL") }
 
+/// For options that are no ClaimRequest.
+func refuseOptions() -> CInt {
+    refuseArgument("bg_claim_options::size is wrong, or reserved is not 0")
+}
+
 func refuseLength() -> CInt { refuseArgument("a pointer is NULL, or the length is absurd") }
 
 /// A caller's buffer; nil: it is NULL but not empty, or the length is absurd.

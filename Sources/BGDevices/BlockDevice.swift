@@ -234,10 +234,9 @@ package final class FileDevice: BlockDevice {
         else { return false }
         let failed = unsafe bgs_pwrite(direct, buffer.baseAddress, buffer.count, physical)
         if failed == 0 { return true }
-        let failure = writeFailure(failed, physical, buffer.count)
-        // Its blocks are larger than that.
-        guard failure.code == .invalidArgument else { throw failure }
-        return false
+        // Its blocks are larger than that, or it cannot reach such memory: the page cache can.
+        if failed == -bgs_einval || failed == -bgs_efault { return false }
+        throw writeFailure(failed, physical, buffer.count)
     }
 
     private func writeFailure(

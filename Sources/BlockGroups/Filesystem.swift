@@ -48,7 +48,7 @@ public final class Filesystem: @unchecked Sendable {
     /// Opens a file system.
     ///
     /// Opened for writing, its devices are this process's alone: neither mounted nor open for writing
-    /// elsewhere, until the object goes. What cannot be kept right is refused with the reason:
+    /// elsewhere, until the object goes and every ``BlockGroup`` of it. What cannot be kept right is refused with the reason:
     /// features that are not known, a log tree to replay, quotas, a balance or device replacement
     /// under way, a free-space tree that is not valid, raid5 and raid6, sectors of other than 4096
     /// bytes, seeds, and devices that are missing or behind. Nothing was written then.
@@ -123,7 +123,7 @@ public final class Filesystem: @unchecked Sendable {
     }
 
     /// Commits what is left. The file system is to be let go then: its devices are free for others
-    /// when the last reference to it is gone.
+    /// when the last reference to it is gone, and to its allocator and groups.
     ///
     /// One that is let go without this loses what was not committed.
     ///

@@ -33,8 +33,8 @@ import Testing
             return try made.addGroup(logical: 0, length: MiB, flags: .data)
         }()
         try group.addFreeSpace(logical: 0, length: MiB)
+        withExtendedLifetime(group) { #expect(allocator != nil) }
         #expect(group.statistics.freeBytes == MiB)
-        #expect(allocator != nil)
     }
 
     @Test func aVisitEndsWhenItsBodySaysSo() throws {

@@ -130,11 +130,13 @@ struct ChunkWritingTests {
                         Issue.record("it is in use")
                     } catch {}
                 }
-                _ = filesystem.source.removeEmptyGroups(
+                for leaving in filesystem.source.beginRemovingEmptyGroups(
                     sparing: .metadata,
                     keeping: 0,
                     in: filesystem.allocator
-                )
+                ) {
+                    try? filesystem.source.finishRemoving(leaving, from: filesystem.allocator)
+                }
             }
             #expect(!group.isReadOnly, "round \(round)")
             let left = filesystem.source.records

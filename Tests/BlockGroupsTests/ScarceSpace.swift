@@ -9,6 +9,20 @@ import Testing
 
 @testable import BlockGroups
 
+/// A new file system with one copy of everything.
+func makeFilesystem(
+    _ device: MemoryDevice,
+    nodeSize: UInt32 = 16384,
+    _ change: (inout FormatOptions) -> Void = { _ in }
+) throws -> Filesystem {
+    var options = FormatOptions()
+    options.nodeSize = nodeSize
+    options.metadataProfile = .single
+    change(&options)
+    try Filesystem.format(devices: [device], options)
+    return try openFilesystem([device], readOnly: false)
+}
+
 /// Claims that take up space.
 final class ScarceSpace {
     let filesystem: Filesystem

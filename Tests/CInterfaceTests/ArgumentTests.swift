@@ -312,6 +312,7 @@ import Testing
         #expect(bg_fs_pread(nil, nil, 0, 0) == -EINVAL)
         #expect(bg_fs_pwrite(nil, nil, 0, 0) == -EINVAL)
         #expect(bg_fs_commit(nil) == -EINVAL)
+        #expect(bg_fs_claim(nil, nil, nil) == -EINVAL)
         #expect(bg_fs_remove_group(nil, 0) == -EINVAL)
         #expect(bg_fs_statistics(nil, nil) == -EINVAL)
     }

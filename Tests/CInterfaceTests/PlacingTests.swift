@@ -108,6 +108,38 @@ struct PlacingTests {
         #expect(bg_fs_close(fs) == 0)
     }
 
+    @Test func aClaimOnTheFileSystemGetsBackWhatACommitFrees() throws {
+        let image = try Image()
+        let fs = try image.open()
+        var file: OpaquePointer?
+        #expect(bg_file_create(fs, "/all", nil, &file) == 0)
+        var offset: UInt64 = 0
+        let mib = [UInt8](repeating: 1, count: 1 << 20)
+        for piece in [mib, kib64] {
+            var result: CInt = 0
+            while result == 0 {
+                result = bg_file_pwrite(file, piece, piece.count, offset)
+                if result == 0 { offset += UInt64(piece.count) }
+            }
+            #expect(result == -ENOSPC, "\(lastError())")
+        }
+        #expect(bg_file_close(file) == 0)
+        #expect(bg_fs_commit(fs) == 0)
+        #expect(bg_unlink(fs, "/all") == 0)
+        var options = claimOptions(1 << 20)
+        var extent = bg_extent()
+        #expect(bg_claim(bg_fs_allocator(fs), &options, &extent) == -ENOSPC)
+        #expect(bg_fs_claim(fs, &options, &extent) == 0, "\(lastError())")
+        #expect(extent.length == 1 << 20)
+        #expect(bg_give_back(bg_fs_allocator(fs), &extent) == 0)
+        options.flags = 1 << 2  // metadata
+        #expect(bg_fs_claim(fs, &options, &extent) == -EINVAL)
+        options.size = 8
+        #expect(bg_fs_claim(fs, &options, &extent) == -EINVAL)
+        #expect(extent.length == 1 << 20)
+        #expect(bg_fs_close(fs) == 0)
+    }
+
     @Test func emptyGroupsGoAndTheLastOnesOfMetadataStay() throws {
         let image = try Image()
         var fs = try image.open()

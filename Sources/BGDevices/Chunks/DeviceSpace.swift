@@ -52,6 +52,11 @@ package struct DeviceSpace: Sendable {
     /// Bytes of the system chunk array, with the chunks that were removed and wait for their commit.
     private(set) var systemArrayBytes = 0
 
+    /// Bytes that no chunk has.
+    package var unallocatedBytes: UInt64 {
+        states.reduce(0) { $0 + $1.item.totalBytes - min($1.item.totalBytes, $1.item.bytesUsed) }
+    }
+
     /// All devices as they are now, in order of their ids.
     package var deviceItems: [DeviceItem] { states.map { $0.item } }
 

@@ -9,7 +9,8 @@ extension File {
     /// Shortening succeeds on a full file system, too. Shortening by many thousand extents is several
     /// changes, each of which leaves the file a little shorter.
     ///
-    /// - Throws: EFBIG, EPERM, `.readOnly`, `.io`; `.noSpace` for lengthening.
+    /// - Throws: EFBIG, EPERM, `.readOnly`, `.io`; `.noSpace` for lengthening, and for shortening only where
+    ///   somebody else left less than any commit needs.
     public func truncate(to size: UInt64) throws(FilesystemError) {
         guard size <= File.sizeMax else {
             throw FilesystemError(.system(Errno.fileTooBig), "file", "size %", size)
@@ -65,15 +66,16 @@ extension File {
         let end = (size + sector - 1) / sector * sector
         var isDone = false
         while !isDone {
-            isDone = try filesystem.changeFiles(.freeing) { (_) throws(FilesystemError) in
-            } apply: { (change, _: Void) throws(FilesystemError) in
-                let step = try change.dropLastExtents(of: inode.number, from: end)
+            isDone = try filesystem.changeFiles(.freeing) { (change) throws(FilesystemError) in
+                try change.lastParts(of: inode.number, from: end)
+            } apply: { (change, last) throws(FilesystemError) in
+                let dropped = try change.drop(last, of: inode.number)
                 try change.updateInode(inode.number) {
-                    $0.size = step.isAll ? size : min($0.size, step.low)
-                    $0.byteCount -= min($0.byteCount, step.dropped)
+                    $0.size = last.isAll ? size : min($0.size, last.low)
+                    $0.byteCount -= min($0.byteCount, dropped)
                     $0.modificationTime = change.time
                 }
-                return step.isAll
+                return last.isAll
             }
         }
         guard end > size else { return }
@@ -85,8 +87,7 @@ extension File {
         } catch {
             // Without space for it, and where it cannot be read, the rest of the sector stays: it is
             // not part of the file, and is made zero before the file grows over it.
-            guard error.code == .noSpace || error.code == .unsupported || error.code == .io
-            else { throw error }
+            if let failure = filesystem.failure { throw failure }
         }
     }
 

@@ -21,6 +21,14 @@ struct WrittenExtent {
     var end: UInt64 { start + extent.length }
 }
 
+/// Parts at the end of a file, to be dropped in one change.
+struct LastParts {
+    /// Where they begin; the largest offset where there is none.
+    var low: UInt64
+    /// There are none before them that are to go.
+    var isAll: Bool
+}
+
 extension FileChange {
     /// Extents longer than this are recorded as several, as the kernel does.
     static let extentBytesMax: UInt64 = 128 << 20
@@ -202,20 +210,16 @@ extension FileChange {
 
     // MARK: ends of inodes
 
-    /// Drops the last parts of a file that begin at or above `start`, at most `partsPerChange`, and
-    /// fewer where little metadata is left to commit that with.
-    ///
-    /// - Returns: where what was dropped began, nil: there is nothing left there; and the bytes that the
-    ///   inode counts fewer.
-    func dropLastExtents(
+    /// The last parts of a file that begin at or above `start`: at most `partsPerChange`, and fewer where
+    /// little metadata is left to commit that with. Changes nothing, and finds what cannot be read.
+    func lastParts(
         of inode: UInt64,
         from start: UInt64
-    ) throws(FilesystemError) -> (dropped: UInt64, low: UInt64, isAll: Bool) {
+    ) throws(FilesystemError) -> LastParts {
         let reserve = transaction.reserve
         let freeBytes = filesystem.source.freeMetadataBytes(in: filesystem.allocator)
         var parts = DroppedParts()
         var low = UInt64.max
-        var isAll = true
         while low > start {
             guard
                 let last = try tree.last(atOrBelow: Key(inode, .extentData, low - 1)),
@@ -228,17 +232,19 @@ extension FileChange {
                 parts.count == 1
                     || parts.count <= FileChange.partsPerChange
                         && filesystem.fits(reserve, parts, freeBytes: freeBytes)
-            else {
-                isAll = false
-                break
-            }
+            else { return LastParts(low: low, isAll: false) }
             // One that begins before `start` may reach beyond it.
             low = max(last.key.offset, start)
             if last.key.offset <= start { break }
         }
-        guard parts.count > 0 else { return (0, start, true) }
-        let dropped = try dropExtents(of: inode, from: low, to: .max)
-        return (dropped, low, isAll)
+        return LastParts(low: low, isAll: true)
+    }
+
+    /// Drops them.
+    ///
+    /// - Returns: bytes that the inode counts fewer.
+    func drop(_ last: LastParts, of inode: UInt64) throws(FilesystemError) -> UInt64 {
+        last.low < .max ? try dropExtents(of: inode, from: last.low, to: .max) : 0
     }
 
     /// Removes every item of an inode that has no extents any more.

@@ -17,14 +17,15 @@ extension Filesystem {
     /// Removes a name of a file, symbolic link or other inode that is no directory. With its last
     /// name, and once it is open no more, the inode goes.
     ///
-    /// - Throws: `.notFound`, EISDIR, EPERM for one that must not change, `.readOnly`; never `.noSpace`.
+    /// - Throws: `.notFound`, EISDIR, EPERM for one that must not change, `.readOnly`; `.noSpace` only where
+    ///   somebody else left less than any commit needs.
     public func removeFile(_ path: FilePath) throws(FilesystemError) {
         try remove(path, isDirectory: false)
     }
 
     /// Removes an empty directory.
     ///
-    /// - Throws: `.notFound`, ENOTDIR, ENOTEMPTY, `.busy` for the top one, `.readOnly`; never `.noSpace`.
+    /// - Throws: `.notFound`, ENOTDIR, ENOTEMPTY, `.busy` for the top one, `.readOnly`; `.noSpace` as there.
     public func removeDirectory(_ path: FilePath) throws(FilesystemError) {
         try remove(path, isDirectory: true)
     }
@@ -55,7 +56,7 @@ extension Filesystem {
             try change.planRename(names, newNames)
         } apply: { (change, plan) throws(FilesystemError) -> Leftover in
             // Two names of one inode: both stay, as POSIX wants it.
-            if let target = plan.target, target.inode == plan.source.inode { return .nothing }
+            guard let plan else { return .nothing }
             var leftover = Leftover.nothing
             if let target = plan.target { leftover = try change.unlink(target) }
             let source = plan.source
@@ -118,42 +119,45 @@ extension Filesystem {
     /// - Returns: whether there was one that could be removed.
     func removeLeftOrphans() throws(FilesystemError) -> Bool {
         let left = try readTrees { (transaction) throws(FilesystemError) in
-            let left: [UInt64]
-            if let known = openFiles.leftOrphans {
-                left = known
-            } else {
-                left = try fileChange(transaction).orphansWithoutName()
-            }
+            if openFiles.leftOrphans == nil { try fileChange(transaction).noteLeftOrphans() }
             // They are this thread's now.
-            openFiles.leftOrphans = []
-            return left
+            defer { openFiles.leftOrphans = [] }
+            return openFiles.leftOrphans ?? []
         }
-        var failed: [UInt64] = []
+        var removed = 0
         for number in left {
             do throws(FilesystemError) {
                 try removeOrphan(number)
+                removed += 1
             } catch {
-                failed.append(number)
+                continue
             }
         }
-        if !failed.isEmpty {
-            try readTrees { (_) throws(FilesystemError) in openFiles.leftOrphans? += failed }
-        }
-        return failed.count < left.count
+        return removed > 0
     }
 
     /// Removes an inode that has neither a name nor anyone who has it open, a bounded number of its
-    /// extents at a time.
+    /// extents at a time. One that cannot be removed is tried again when space is short.
     func removeOrphan(_ number: UInt64) throws(FilesystemError) {
+        do throws(FilesystemError) {
+            try removeNameless(number)
+        } catch {
+            try readTrees { (_) throws(FilesystemError) in openFiles.leftOrphans?.append(number) }
+            throw error
+        }
+    }
+
+    private func removeNameless(_ number: UInt64) throws(FilesystemError) {
         var isDone = false
         while !isDone {
-            isDone = try changeFiles(.freeing) { (_) throws(FilesystemError) in
-            } apply: { (change, _: Void) throws(FilesystemError) in
-                let step = try change.dropLastExtents(of: number, from: 0)
-                guard step.isAll else {
+            isDone = try changeFiles(.freeing) { (change) throws(FilesystemError) in
+                try change.lastParts(of: number, from: 0)
+            } apply: { (change, last) throws(FilesystemError) in
+                let dropped = try change.drop(last, of: number)
+                guard last.isAll else {
                     try change.updateInode(number) {
-                        $0.byteCount -= min($0.byteCount, step.dropped)
-                        $0.size = min($0.size, step.low)
+                        $0.byteCount -= min($0.byteCount, dropped)
+                        $0.size = min($0.size, last.low)
                     }
                     return false
                 }
@@ -171,6 +175,14 @@ func checkMayChange(_ inode: InodeItem) throws(FilesystemError) {
     guard inode.flags & fixed == 0 else {
         throw FilesystemError(.system(Errno.notPermitted), "file", "is marked as immutable")
     }
+}
+
+/// A name that goes, and what goes with it.
+private struct Removal {
+    var found: FoundName
+    var inode: InodeItem
+    /// What the inode drops first, where it goes with the name.
+    var last: LastParts?
 }
 
 /// A name that a change is about.
@@ -203,11 +215,17 @@ extension FileChange {
     fileprivate func planRemoval(
         _ names: [[UInt8]],
         isDirectory: Bool
-    ) throws(FilesystemError) -> FoundName {
+    ) throws(FilesystemError) -> Removal {
         let found = try find(names)
-        try checkMayChange(files.inode(found.inode))
+        let inode = try files.inode(found.inode)
+        try checkMayChange(inode)
         try checkRemovable(found, isDirectory: isDirectory)
-        return found
+        let goes = inode.linkCount <= 1 && state.opened(found.inode) == nil
+        return Removal(
+            found: found,
+            inode: inode,
+            last: goes && inode.isRegular ? try lastParts(of: found.inode, from: 0) : nil
+        )
     }
 
     private func checkRemovable(
@@ -230,7 +248,7 @@ extension FileChange {
     fileprivate func planRename(
         _ names: [[UInt8]],
         _ newNames: [[UInt8]]
-    ) throws(FilesystemError) -> (source: FoundName, target: FoundName?, directory: UInt64) {
+    ) throws(FilesystemError) -> (source: FoundName, target: Removal?, directory: UInt64)? {
         let source = try find(names)
         let files = files
         let isDirectory = source.type == DirectoryItem.typeDirectory
@@ -238,11 +256,10 @@ extension FileChange {
         try checkMayChange(files.inode(source.inode))
         if isDirectory { try checkIsOutside(directory, of: source.inode) }
         let newName = newNames[newNames.count - 1]
-        let target = try files.entry(named: newName, in: directory) == nil ? nil : find(newNames)
-        if let target {
-            guard target.inode != source.inode else { return (source, target, directory) }
-            try checkMayChange(files.inode(target.inode))
-            try checkRemovable(target, isDirectory: isDirectory)
+        var target: Removal?
+        if let entry = try files.entry(named: newName, in: directory) {
+            guard entry.location.objectid != source.inode else { return nil }
+            target = try planRemoval(newNames, isDirectory: isDirectory)
         } else {
             try checkRoom(for: newName, in: directory)
         }
@@ -271,9 +288,9 @@ extension FileChange {
     }
 
     /// Removes a name; with the last one the inode, unless it is open or large.
-    fileprivate func unlink(_ found: FoundName) throws(FilesystemError) -> Leftover {
+    fileprivate func unlink(_ removal: Removal) throws(FilesystemError) -> Leftover {
+        let (found, inode) = (removal.found, removal.inode)
         try removeName(found.name, of: found.inode, in: found.directory)
-        let inode = try files.inode(found.inode)
         guard inode.isDirectory || inode.linkCount <= 1 else {
             try updateInode(found.inode) { $0.linkCount -= 1 }
             return .nothing
@@ -283,25 +300,35 @@ extension FileChange {
             try markOrphan(found.inode)
             return .nothing
         }
-        if !inode.isRegular {
+        guard let last = removal.last else {
             try removeInode(found.inode)
             return .nothing
         }
-        let step = try dropLastExtents(of: found.inode, from: 0)
-        guard !step.isAll else {
+        let dropped = try drop(last, of: found.inode)
+        guard !last.isAll else {
             try removeInode(found.inode)
             return .nothing
         }
         try markOrphan(found.inode)
         try updateInode(found.inode) {
-            $0.byteCount -= min($0.byteCount, step.dropped)
-            $0.size = min($0.size, step.low)
+            $0.byteCount -= min($0.byteCount, dropped)
+            $0.size = min($0.size, last.low)
         }
         return .orphan(found.inode)
     }
 
+    /// Looks for what a crash left, once. What damage hides is left to the checker: it keeps nobody from
+    /// making changes.
+    func noteLeftOrphans() {
+        do throws(FilesystemError) {
+            state.leftOrphans = try orphansWithoutName()
+        } catch {
+            state.leftOrphans = []
+        }
+    }
+
     /// The inodes that are marked as without a name, and are, but for those that are open.
-    func orphansWithoutName() throws(FilesystemError) -> [UInt64] {
+    private func orphansWithoutName() throws(FilesystemError) -> [UInt64] {
         var marked: [UInt64] = []
         let files = files
         try files.forEachItem(from: Key(ObjectID.orphans, .orphanItem, 0)) {

@@ -52,7 +52,7 @@ extension Filesystem {
             let planned = try plan(change)
             // Now, while every orphan there is was left.
             isFirst = openFiles.leftOrphans == nil
-            if isFirst { openFiles.leftOrphans = try change.orphansWithoutName() }
+            if isFirst { change.noteLeftOrphans() }
             do throws(FilesystemError) {
                 return try apply(change, planned)
             } catch {

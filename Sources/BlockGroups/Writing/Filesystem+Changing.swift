@@ -7,11 +7,11 @@
 // will need once it is made. An ordinary one leaves, beside that, what a removal and its commit need
 // (`leastRemoval`), so that something can be removed when all is full. Where that much cannot be had by a new chunk, by a
 // commit (which frees what was copied), or by taking empty groups away, the change is refused before it
-// changes anything. What frees drops no more at a time than fits (`fits`), and goes with less where that is
-// all there is.
+// changes anything. What frees drops no more at a time than fits (`fits`). Where somebody else left less
+// than that, it is tried at last with what a commit of next to nothing needs.
 //
-// Where data and metadata share their groups, claims of data leave what the last change or commit said
-// (`GroupSource.reserveBytes`).
+// Where data and metadata share their groups, `claimData` leaves what an ordinary change leaves. Claims
+// made on the allocator itself do not: a commit may then find no space.
 //
 // Bounds: a change is tried at most `attemptsMax` times, beside `commitsMax` commits for its sake.
 // Locks: none of these may be called with a lock held but a file's.
@@ -24,7 +24,7 @@ package import BGTrees
 private let attemptsMax = 5
 /// Commits because too much is pending, while others go on making changes.
 private let commitsMax = 64
-/// Blocks that one change may take, and with which the smallest one and its commit may do.
+/// Blocks that one change may take, and with which the smallest one may do.
 private let changeBlocks: UInt64 = 64
 private let leastBlocks: UInt64 = 48
 /// What ordinary changes leave enough for: that many parts of files to be dropped, or one extent of the
@@ -42,8 +42,8 @@ extension Filesystem {
         /// May take space: refused with `.noSpace`, before anything was changed, when less is left
         /// than removing and committing may need.
         case ordinary
-        /// Frees more than it takes, and drops what `fits`: refused only where not even a few dozen
-        /// blocks are to be had, which ordinary changes leave.
+        /// Frees more than it takes, and drops what `fits`: refused only where less is left than any
+        /// commit needs, which ordinary changes do not let come about.
         case freeing
     }
 
@@ -83,17 +83,12 @@ extension Filesystem {
             var need = Need(pending: 0, floor: 0, leastFloor: 0)
             let isLast = attempt == attemptsMax
             let result = try store.change { (transaction) throws(FilesystemError) -> Result? in
-                need = self.need(
-                    transaction.reserve,
-                    kind,
-                    itemBytes: itemBytes,
-                    try dropping(transaction)
-                )
-                self.source.setReserve(need.floor)
+                // First, since it may open the tree that is to change.
+                let dropped = try dropping(transaction)
+                need = self.need(transaction.reserve, kind, itemBytes: itemBytes, dropped)
+                self.source.setReserve(self.bytesToKeep(transaction))
                 let free = self.source.freeMetadataBytes(in: self.allocator)
                 guard free >= (isLast ? need.leastFloor : need.floor) else { return nil }
-                // What was begun counts, however it ended.
-                defer { self.keepReserve(transaction) }
                 let result = try body(transaction)
                 isCommitDue =
                     transaction.dirtyBytes > dirtyBytesMax
@@ -132,7 +127,7 @@ extension Filesystem {
             let total = floor + reserve.bytes(after: leastRemoval) + own
             return Need(pending: reserve.bytes, floor: total, leastFloor: total)
         case .freeing:
-            let least = leastBlocks * UInt64(reader.superBlock.nodeSize)
+            let least = reserve.bytes + leastBlocks * UInt64(reader.superBlock.nodeSize)
             return Need(pending: reserve.bytes, floor: floor, leastFloor: min(floor, least))
         }
     }
@@ -142,11 +137,6 @@ extension Filesystem {
     /// there might never be a second one.
     func fits(_ reserve: CommitReserve, _ dropped: DroppedParts, freeBytes: UInt64) -> Bool {
         reserve.bytes(after: dropped) + changeBytes(0) <= freeBytes
-    }
-
-    /// Says what claims of data are to leave, where they share groups with metadata.
-    private func keepReserve(_ transaction: Transaction) {
-        source.setReserve(bytesToKeep(transaction))
     }
 
     /// Calls `body` with the trees as they are now, which it must not change. Works on a file system
@@ -163,9 +153,7 @@ extension Filesystem {
     /// - Throws: `.readOnly` as every change; why the commit failed: the file system is then
     ///   read-only, and its last commit is whole.
     public func commit() throws(FilesystemError) {
-        let store = try writableTrees()
-        try store.commit()
-        try store.read { (transaction) throws(FilesystemError) in keepReserve(transaction) }
+        try writableTrees().commit()
     }
 
     /// The trees, where they may be changed.
@@ -201,19 +189,30 @@ extension Filesystem {
     ///
     /// - Returns: whether something was done.
     func makeRoom(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
-        let didRemove = try removeLeftOrphans()
+        var didRemove = false
+        // Why it may fail concerns others. (After a failure that concerns all, the next line throws.)
+        do throws(FilesystemError) { didRemove = try removeLeftOrphans() } catch {}
         let store = try writableTrees()
         let isDirty = try store.read { (transaction) throws(FilesystemError) in
             transaction.dirtyBytes > 0 || transaction.isCommitting
         }
         if isDirty { try commit() }
         let spared = isMixed ? .data | .metadata : type
-        let removed = try store.change { (transaction) throws(FilesystemError) in
-            source.removeEmptyGroups(
+        let leaving = try store.change { (transaction) throws(FilesystemError) in
+            source.beginRemovingEmptyGroups(
                 sparing: spared,
                 keeping: bytesToKeep(transaction),
                 in: allocator
             )
+        }
+        var removed = 0
+        for group in leaving {
+            do throws(FilesystemError) {
+                try source.finishRemoving(group, from: allocator)
+                removed += 1
+            } catch {
+                continue
+            }
         }
         // Their holes can be used then.
         if removed > 0 { try commit() }
@@ -227,13 +226,15 @@ extension Filesystem {
     ///   next commit frees are in it, it is the last one of metadata or SYSTEM, or the next commit may
     ///   need its space; `.readOnly`.
     public func removeEmptyGroup(at logical: UInt64) throws(FilesystemError) {
-        try writableTrees().change { (transaction) throws(FilesystemError) in
-            try source.removeGroup(at: logical, keeping: bytesToKeep(transaction), in: allocator)
+        let leaving = try writableTrees().change { (transaction) throws(FilesystemError) in
+            let bytes = bytesToKeep(transaction)
+            return try source.beginRemoving(groupAt: logical, keeping: bytes, in: allocator)
         }
+        try source.finishRemoving(leaving, from: allocator)
     }
 
     /// Metadata that changes leave for removing something and for the commit of that.
-    private func bytesToKeep(_ transaction: Transaction) -> UInt64 {
+    func bytesToKeep(_ transaction: Transaction) -> UInt64 {
         need(transaction.reserve, .ordinary, itemBytes: 0, leastRemoval).floor
     }
 

@@ -31,10 +31,22 @@ extension Filesystem {
         lengthMin: UInt64 = 0,
         hint: UInt64? = nil
     ) throws(FilesystemError) -> ClaimedExtent {
-        _ = try writableTrees()
-        var request = ClaimRequest(length: length, flags: isMixed ? [.data, .metadata] : .data)
+        var request = ClaimRequest(length: length, flags: .data)
         request.lengthMin = lengthMin
         request.hint = hint
+        return try claimData(request)
+    }
+
+    /// The same with every wish that the allocator knows; a profile among the flags is one.
+    ///
+    /// - Throws: `.invalidArgument` also for flags of another type than data.
+    public func claimData(_ request: ClaimRequest) throws(FilesystemError) -> ClaimedExtent {
+        _ = try writableTrees()
+        var request = request
+        guard request.flags.contains(.data), !request.flags.contains(.system) else {
+            throw FilesystemError(.invalidArgument, "claim", "is not for data")
+        }
+        if isMixed { request.flags.formUnion(.metadata) }
         // What one round gives back, others may take.
         let roundsMax = 5
         for _ in 0..<roundsMax {
@@ -53,16 +65,29 @@ extension Filesystem {
     private func claimLeavingReserve(
         _ request: ClaimRequest
     ) throws(FilesystemError) -> ClaimedExtent {
-        do throws(AllocationError) {
-            let claim = try allocator.claim(request)
-            guard isMixed, !source.hasReserve(in: allocator) else {
-                return claim
+        // With the tree mutex held no commit comes to need what is counted here.
+        guard isMixed else { return try claim(request) }
+        let extent = try writableTrees().read { (transaction) throws(FilesystemError) in
+            let reserve = bytesToKeep(transaction)
+            _ = try source.growMetadata(to: reserve + request.length, in: allocator)
+            let free = source.freeMetadataBytes(in: allocator)
+            let spare = (free - min(free, reserve)) & ~(sectorSize - 1)
+            guard spare >= (request.lengthMin > 0 ? request.lengthMin : request.length) else {
+                throw FilesystemError(.noSpace, "data", "what is left is kept for removing")
             }
-            claim.giveBack()
+            var request = request
+            if request.lengthMin > 0 { request.length = min(request.length, spare) }
+            return try claim(request).commit()
+        }
+        return ClaimedExtent(extent, of: allocator)
+    }
+
+    private func claim(_ request: ClaimRequest) throws(FilesystemError) -> ClaimedExtent {
+        do throws(AllocationError) {
+            return try allocator.claim(request)
         } catch {
             throw FilesystemError(allocation: error)
         }
-        throw FilesystemError(.noSpace, "data", "what is left is kept for removing")
     }
 
     // MARK: writing

@@ -98,8 +98,7 @@ extension GroupSource {
     ) throws(FilesystemError) {
         guard !flags.contains(.system) else { return }
         try makeChunk(chunkFlags(for: .system), in: allocator) {
-            let free = freeBytes(of: systemGroups, in: allocator)
-            return free >= systemBytesWanted(free)
+            hasSystemReserve(in: systemGroups, of: allocator)
         }
         guard flags.type == .data else { return }
         let described = metadataBytesWanted(forDataBytes: dataChunkBytesUsual)
@@ -108,11 +107,25 @@ extension GroupSource {
         }
     }
 
-    /// Makes chunks for metadata until so much of it is free.
+    /// Makes chunks for metadata until so much of it is free; none where the holes are too small for
+    /// that in any case.
     ///
-    /// - Returns: whether as much is free now, as far as anybody knows; otherwise there is no hole.
+    /// - Returns: whether as much is free now, as far as anybody knows.
     func growMetadata(to bytes: UInt64, in allocator: Allocator) throws(FilesystemError) -> Bool {
         let flags = chunkFlags(for: .metadata)
+        let holes = chunks.withLock { space?.unallocatedBytes ?? 0 }
+        let free = freeMetadataBytes(in: allocator)
+        guard free < bytes, bytes - free > holes else {
+            return try makeMetadataChunks(flags, until: bytes, in: allocator)
+        }
+        return false
+    }
+
+    private func makeMetadataChunks(
+        _ flags: ChunkFlags,
+        until bytes: UInt64,
+        in allocator: Allocator
+    ) throws(FilesystemError) -> Bool {
         // Ends: each takes a hole.
         while freeMetadataBytes(in: allocator) < bytes {
             try prepare(for: flags, in: allocator)
@@ -131,14 +144,9 @@ extension GroupSource {
         chunks.withLock { freeBytes(of: metadataGroups, in: allocator) }
     }
 
-    /// Says how much metadata space claims and chunks of data are to leave.
+    /// Says how much metadata space chunks of data are to leave.
     func setReserve(_ bytes: UInt64) {
         chunks.withLock { reserveBytes = bytes }
-    }
-
-    /// Whether there is as much metadata space as changes leave untouched.
-    func hasReserve(in allocator: Allocator) -> Bool {
-        chunks.withLock { freeBytes(of: metadataGroups, in: allocator) >= reserveBytes }
     }
 
     /// Free bytes of groups, cached or not. `chunks` is held.
@@ -162,11 +170,12 @@ extension GroupSource {
         return record.length - min(record.length, record.used + superBytes)
     }
 
-    /// What the chunk tree may need before the next commit frees what it leaves: all of it copied
-    /// twice over, and a few blocks more.
-    private func systemBytesWanted(_ free: UInt64) -> UInt64 {
-        let all = systemGroups.reduce(UInt64(0)) { $0 + (entries[$1]?.record.length ?? 0) }
-        return 2 * (all - min(all, free)) + 16 * UInt64(volume.superBlock.nodeSize)
+    /// Whether these SYSTEM groups have what the chunk tree may need before the next commit frees what
+    /// it leaves: all of it copied twice over, and a few blocks more. `chunks` is held.
+    func hasSystemReserve(in groups: [UInt64], of allocator: Allocator) -> Bool {
+        let free = freeBytes(of: groups, in: allocator)
+        let all = groups.reduce(UInt64(0)) { $0 + (entries[$1]?.record.length ?? 0) }
+        return free >= 2 * (all - min(all, free)) + 16 * UInt64(volume.superBlock.nodeSize)
     }
 
     /// The reserve, and what checksums and extent items of so much data may take.

@@ -3,10 +3,13 @@
 // once, from the trees with the next commit. The holes on the devices are there for new chunks once
 // that commit is durable.
 //
+// Two steps: `beginRemoving` decides, with the tree mutex held, so that no change comes to rely on the
+// space, and makes the group read-only, so that it counts no more; `finishRemoving` takes it away, and
+// waits for readers, with no lock held.
+//
 // Invariant: a group in `leaving` is one thread's to take away; for the others it is gone already.
 //
-// Locks: the tree mutex is held on calling, so that no change comes to rely on the space; `chunks` while
-// the tables change.
+// Locks: as said; `chunks` while the tables change.
 //===-------------------------------------------------------------------------------------------===//
 
 import BGAllocation
@@ -14,17 +17,23 @@ import BGDevices
 import BGDiskFormat
 import BGTrees
 
+/// A group between the two steps.
+struct LeavingGroup {
+    let group: BlockGroup
+    let wasReadOnly: Bool
+}
+
 extension GroupSource {
-    /// Takes an empty group away.
+    /// Chooses an empty group to be taken away. Must be followed by `finishRemoving`.
     ///
     /// - Parameter keeping: bytes of metadata space that are to be left.
     /// - Throws: `.notFound` where no group begins there, `.busy` where something is in it or it is
     ///   the last one of metadata or SYSTEM, or too little would be left, `.readOnly`.
-    func removeGroup(
-        at logical: UInt64,
+    func beginRemoving(
+        groupAt logical: UInt64,
         keeping metadataBytes: UInt64,
         in allocator: Allocator
-    ) throws(FilesystemError) {
+    ) throws(FilesystemError) -> LeavingGroup {
         guard let group = allocator.group(at: logical), group.logical == logical else {
             throw FilesystemError(.notFound, "block group", "none begins there", logical: logical)
         }
@@ -33,8 +42,7 @@ extension GroupSource {
             try checkMayLeave(logical)
             leaving.insert(logical)
         }
-        defer { chunks.withLock { _ = leaving.remove(logical) } }
-        try remove(group, keeping: metadataBytes, from: allocator)
+        return try close(group, keeping: metadataBytes, in: allocator)
     }
 
     /// `chunks` is held.
@@ -52,78 +60,92 @@ extension GroupSource {
         }
     }
 
-    /// The group is in `leaving`, by this thread.
-    private func remove(
+    /// Keeps claims out of a group that is in `leaving`, by this thread, and makes sure that it may go.
+    private func close(
         _ group: BlockGroup,
         keeping metadataBytes: UInt64,
-        from allocator: Allocator
-    ) throws(FilesystemError) {
+        in allocator: Allocator
+    ) throws(FilesystemError) -> LeavingGroup {
         let logical = group.logical
-        let wasReadOnly = group.isReadOnly
+        let leavingGroup = LeavingGroup(group: group, wasReadOnly: group.isReadOnly)
         // From here on nothing is claimed in it, so what is found free stays free.
         group.setReadOnly(true)
-        do throws(FilesystemError) {
-            guard chunks.withLock({ isEmpty(group) }) else {
-                throw FilesystemError(
-                    .busy,
-                    "block group",
-                    "holds claims, extents, or what the next commit frees",
-                    logical: logical
-                )
+        let refusal = chunks.withLock { () -> StaticString? in
+            guard isEmpty(group) else {
+                return "holds claims, extents, or what the next commit frees"
             }
             // It counts no more, being read-only.
-            guard
-                !group.flags.contains(.metadata)
-                    || freeMetadataBytes(in: allocator) >= metadataBytes
-            else {
-                throw FilesystemError(
-                    .busy,
-                    "block group",
-                    "the next commit may need its space",
-                    logical: logical
-                )
-            }
-            do throws(AllocationError) {
-                try allocator.removeGroup(logical: logical)
-            } catch {
-                throw FilesystemError(allocation: error).located(logical: logical)
-            }
-        } catch {
-            group.setReadOnly(wasReadOnly)
-            throw error
+            let hasReserve =
+                (!group.flags.contains(.metadata)
+                    || freeBytes(of: metadataGroups, in: allocator) >= metadataBytes)
+                && (!group.flags.contains(.system)
+                    || hasSystemReserve(
+                        in: systemGroups.filter { $0 != logical },
+                        of: allocator
+                    ))
+            return hasReserve ? nil : "the next commit may need its space"
         }
-        chunks.withLock { noteRemoved(logical) }
+        if let refusal {
+            reopen(leavingGroup)
+            throw FilesystemError(.busy, "block group", refusal, logical: logical)
+        }
+        return leavingGroup
     }
 
-    /// Takes away the empty groups of other types than `type` (one of each kind stays, so that its
-    /// profile is not forgotten).
+    private func reopen(_ leavingGroup: LeavingGroup) {
+        leavingGroup.group.setReadOnly(leavingGroup.wasReadOnly)
+        chunks.withLock { _ = leaving.remove(leavingGroup.group.logical) }
+    }
+
+    /// Takes away what `beginRemoving` chose. No lock is held.
+    ///
+    /// - Throws: `.noMemory`; the group is then as it was.
+    func finishRemoving(
+        _ leavingGroup: LeavingGroup,
+        from allocator: Allocator
+    ) throws(FilesystemError) {
+        let logical = leavingGroup.group.logical
+        do throws(AllocationError) {
+            try allocator.removeGroup(logical: logical)
+        } catch {
+            reopen(leavingGroup)
+            throw FilesystemError(allocation: error).located(logical: logical)
+        }
+        chunks.withLock {
+            noteRemoved(logical)
+            leaving.remove(logical)
+        }
+    }
+
+    /// Chooses the empty groups of other types than `type` (one of each kind stays, so that its
+    /// profile is not forgotten). Must be followed by `finishRemoving` for each.
     ///
     /// - Parameter keeping: bytes of metadata space that are to be left.
-    /// - Returns: how many; their holes can be used after the next commit.
-    func removeEmptyGroups(
+    func beginRemovingEmptyGroups(
         sparing type: ChunkFlags,
         keeping metadataBytes: UInt64,
         in allocator: Allocator
-    ) -> Int {
+    ) -> [LeavingGroup] {
         let candidates = chunks.withLock {
             let found = emptyGroups(sparing: type, in: allocator)
             // At once, so that two threads together do not take the last of a kind.
             leaving.formUnion(found)
             return found
         }
-        defer { chunks.withLock { leaving.subtract(candidates) } }
-        var removed = 0
+        var closed: [LeavingGroup] = []
         for logical in candidates {
-            guard let group = allocator.group(at: logical) else { continue }
+            guard let group = allocator.group(at: logical) else {
+                chunks.withLock { _ = leaving.remove(logical) }
+                continue
+            }
             do throws(FilesystemError) {
-                try remove(group, keeping: metadataBytes, from: allocator)
-                removed += 1
+                closed.append(try close(group, keeping: metadataBytes, in: allocator))
             } catch {
                 // Somebody has just claimed in it, or what it has is needed.
                 continue
             }
         }
-        return removed
+        return closed
     }
 
     /// `chunks` is held.

@@ -45,7 +45,7 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     var systemGroups: [UInt64] = []
     /// Groups that somebody is about to take away.
     var leaving: Set<UInt64> = []
-    /// Bytes of metadata space that the last change or commit wants left.
+    /// Bytes of metadata space that the last change wants left.
     var reserveBytes: UInt64 = 0
 
     /// The last commit that `committed` may read, and its reader; nil: not made yet, or there is no

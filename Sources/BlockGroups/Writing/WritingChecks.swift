@@ -191,7 +191,8 @@ extension DeviceSpace {
     }
 }
 
-/// - Throws: `.corrupt` where the devices have not as many bytes in all as the super block says.
+/// - Throws: `.corrupt` where the devices have more bytes in all than the super block says: the kernel
+///   mounts such a file system no more. (Fewer it accepts: older tools rounded differently.)
 private func checkTotal(
     _ devices: [DeviceItem],
     _ superBlock: SuperBlock
@@ -201,7 +202,7 @@ private func checkTotal(
         // Sizes that have no sum are not the super block's either.
         total = total.end(adding: device.totalBytes) ?? .max
     }
-    guard total == superBlock.totalBytes else {
+    guard total <= superBlock.totalBytes else {
         throw FilesystemError(
             .corrupt,
             "super block",

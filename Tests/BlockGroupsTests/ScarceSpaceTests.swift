@@ -1,0 +1,178 @@
+//===-- ScarceSpaceTests.swift - what happens where space is short, or seems to be -------------------===//
+// Mixed groups, groups that are to stay, and files without a name that a crash left: nothing of these turns
+// a file system read-only, and nothing is refused while there is space.
+//===-------------------------------------------------------------------------------------------===//
+
+import BGAllocation
+import BGDiskFormat
+import BGTestSupport
+import Testing
+
+@testable import BGTrees
+@testable import BlockGroups
+
+@Suite struct ScarceSpaceTests {
+    // MARK: mixed groups
+
+    @Test(arguments: [192, 1024])
+    func aMixedFileSystemFillsUp(megabytes: Int) throws {
+        let device = MemoryDevice(byteCount: UInt64(megabytes) << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+        let file = try filesystem.createFile("/all")
+        var at = 0
+        for length in [1 << 20, 1 << 16, 1 << 12] {
+            let piece = [UInt8](repeating: 1, count: length)
+            expectRefusal(.noSpace) { () throws(FilesystemError) in
+                while true {
+                    try file.write(at: at, piece)
+                    at += length
+                }
+            }
+        }
+        #expect(at >> 20 > megabytes * 85 / 100)
+        try filesystem.removeFile("/all")
+        try file.close()
+        try filesystem.claimData(length: 1 << 20).giveBack()
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
+    @Test func claimsAloneLeaveRoomForTheirCommit() throws {
+        let device = MemoryDevice(byteCount: 192 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+        var claimed: UInt64 = 0
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            while true {
+                let claim = try filesystem.claimData(length: 1 << 20, lengthMin: 4096)
+                claimed += claim.commit().length
+            }
+        }
+        #expect(claimed > 160 << 20)
+        try filesystem.commit()
+        #expect(filesystem.failure == nil)
+    }
+
+    @Test func aRefusedChangeKeepsNothingBack() throws {
+        let device = MemoryDevice(byteCount: 1 << 30)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+        let files = try ["/many", "/between"].map { try filesystem.createFile(FilePath($0)) }
+        let count = 16_000
+        try filesystem.recordSectors(files, count: 2 * count, sumBytes: 4)
+        try filesystem.commit()
+        let bytes = UInt64(count) * 4096
+        let request = ClaimRequest(length: bytes, flags: [.data, .metadata])
+        let spare = try filesystem.allocator.claim(request).commit()
+        let space = try ScarceSpace(filesystem)
+        space.takeMetadata()
+        try filesystem.allocator.giveBack(spare)
+        try #require(space.makeRoom(bytes + 2 * (try filesystem.bytesForRemoving)))
+        try filesystem.claimData(length: bytes).giveBack()
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            try files[0].write(at: 0, [UInt8](repeating: 1, count: Int(bytes)))
+        }
+        try filesystem.claimData(length: bytes).giveBack()
+    }
+
+    // MARK: groups
+
+    @Test func anEmptySystemGroupThatTheNextCommitNeedsStays() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        let source = filesystem.source
+        let first = try #require(source.systemGroups.first)
+        try source.makeChunk(source.chunkFlags(for: .system), in: filesystem.allocator)
+        try filesystem.commit()
+        let second = try #require(source.systemGroups.first { $0 != first })
+        let space = try ScarceSpace(filesystem)
+        space.takeData()
+        let group = try #require(filesystem.allocator.group(at: first))
+        let request = ClaimRequest(length: 4096, flags: .system)
+        while group.statistics.freeBytes > 0 {
+            let claim = try filesystem.allocator.claim(request).commit()
+            if claim.logical >= second { try filesystem.allocator.giveBack(claim) }
+        }
+        let words = expectRefusal(.busy) { () throws(FilesystemError) in
+            try filesystem.removeEmptyGroup(at: second)
+        }
+        #expect(words.contains("the next commit may need its space"), "\(words)")
+        try filesystem.makeDirectory("/folder")
+        try filesystem.close()
+    }
+
+    @Test func withoutATreeOfFilesTooWhatIsMissingIsSpace() throws {
+        let device = MemoryDevice(byteCount: 512 << 20)
+        do {
+            let filesystem = try makeFilesystem(device)
+            let state = try filesystem.trees().state
+            try filesystem.change { (transaction) throws(FilesystemError) in
+                guard let open = state.openTrees[ObjectID.filesystemTree] else { return }
+                state.openTrees[ObjectID.filesystemTree] = nil
+                try state.trees.root.remove(open.key)
+            }
+            try filesystem.commit()
+        }
+        let filesystem = try openFilesystem([device], readOnly: false)
+        try filesystem.claimData(length: 1 << 20).giveBack()
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            _ = try filesystem.claimData(length: 1 << 40)
+        }
+    }
+
+    // MARK: what a crash left
+
+    /// - Parameter isInode: the leaf with the orphan's inode is damaged, otherwise one with its last parts.
+    @Test(arguments: [false, true])
+    func anOrphanThatCannotBeReadKeepsNobodyFromChanges(isInode: Bool) throws {
+        let device = MemoryDevice(byteCount: 512 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        let files = try ["/before", "/orphan", "/after"].map { try filesystem.createFile($0) }
+        for file in files { try filesystem.recordSectors([file], count: 2000, sumBytes: 4) }
+        try filesystem.removeFile("/orphan")
+        try filesystem.commit()
+        let number = files[1].inodeNumber
+        let key = isInode ? Key(number, .inodeItem, 0) : Key(number, .extentData, 1999 * 4096)
+        let leaf = try filesystem.leaf(holding: key)
+        let place = try #require(
+            device.treeBlocks(filesystem.superBlock).first { $0.logical == leaf }
+        )
+        let garbage = [UInt8](repeating: 7, count: 64)
+        garbage.withUnsafeBytes { device.store(physical: UInt64(place.physical + 1000), $0) }
+        let again = try openFilesystem([MemoryDevice(over: device)], readOnly: false)
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            _ = try again.claimData(length: 1 << 40)
+        }
+        for name in ["/one", "/two"] as [FilePath] { try again.makeDirectory(name) }
+        try again.close()
+        withExtendedLifetime(files) {}
+    }
+
+    @Test func anOrphanWhoseRemovalFailedGoesLater() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        let file = try filesystem.createFile("/a")
+        try file.write(at: 0, [UInt8](repeating: 1, count: 8 << 20))
+        try filesystem.removeFile("/a")
+        try filesystem.commit()
+        let space = try ScarceSpace(filesystem)
+        space.takeData()
+        space.takeMetadata()
+        try #require(space.makeRoom(16 * 4096))
+        expectRefusal(.noSpace) { () throws(FilesystemError) in try file.close() }
+        try space.giveBack { _ in true }
+        // Data is full but for what the file had.
+        try filesystem.claimData(length: 1 << 20).giveBack()
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+}
+
+extension Filesystem {
+    /// The leaf of tree 5 that a key is in.
+    fileprivate func leaf(holding key: Key) throws(FilesystemError) -> UInt64 {
+        try readTrees { (transaction) throws(FilesystemError) in
+            var path = TreePath()
+            _ = try transaction.tree(ObjectID.filesystemTree).find(key, &path)
+            return path.leaf.logical
+        }
+    }
+}
