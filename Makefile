@@ -44,8 +44,9 @@ EMBEDDED_RELEASE = $(EMBEDDED)/release
 # initial-exec: RCU's thread-local data is then one add away, not a call of __tls_get_addr().
 # No dead stripping by SwiftPM: its linker (gold) fails on the notes of probes in sections it drops.
 # The library itself is linked below by GNU ld, which keeps notes and drops sections rightly.
+# No frame pointers: the paths that every claim takes want the register.
 EMBEDDED_FLAGS := -c release --product blockgroups --scratch-path $(EMBEDDED) \
-	--disable-dead-strip \
+	--disable-dead-strip --omit-frame-pointers \
 	-Xswiftc -enable-experimental-feature -Xswiftc Embedded -Xswiftc -wmo \
 	-Xcc -ftls-model=initial-exec \
 	-Xlinker --version-script=$(CURDIR)/Sources/BGCInterface/blockgroups.map \

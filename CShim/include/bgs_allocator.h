@@ -53,13 +53,16 @@ struct bgs_allocator {
 	/* By the low three bits of a claim's flags: the only space it may come from, if there is
 	 * one. */
 	struct bgs_space *only_space[8];
-	/* Never change: here and in the next five lines. */
-	uint32_t sector_shift;
-	uint32_t cpu_mask;
+	/* Never change: all of this line but the last. */
 	struct bgs_magazine *magazines;
+	uint32_t cpu_mask;
 	/* Largest claim and give-back that goes through magazines, sectors; 0: they are not used.
 	 */
-	uint32_t magazine_max;
+	uint16_t magazine_max;
+	uint8_t sector_shift;
+	uint8_t pad0;
+	/* bgs_window_type_of() of each type. */
+	uint8_t window_type[8];
 	/* How groups are claimed from and given back to on this CPU. */
 	struct bgs_paths paths;
 	/* RCU. */
@@ -140,52 +143,29 @@ int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_
 
 /* A claim of the usual kind: no wish, no profile, one space that can serve it. */
 struct bgs_usual {
+	/* NULL: it is none; whoever checks and searches more thoroughly must decide. */
 	struct bgs_space *space;
 	uint32_t sectors;
 	/* The type that was asked for. */
 	uint32_t flags;
 };
 
-/* Return: whether it is one; if not, whoever checks and searches more thoroughly must decide. */
-static __attribute__((always_inline)) inline bool
-bgs_allocator_is_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t length,
-		       struct bgs_usual *usual_out)
+/* By value, here and below: a local whose address Swift takes costs a stack protector. */
+static __attribute__((always_inline)) inline struct bgs_usual
+bgs_allocator_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t length)
 {
-	uint32_t shift = allocator->sector_shift;
-	uint64_t sectors = length >> shift;
+	const struct bgs_usual none = {NULL, 0, 0};
+	unsigned shift = allocator->sector_shift;
+	uint64_t sectors = bgs_turned_sectors(length, shift);
 	struct bgs_space *space;
 
 	if (__builtin_expect(flags > BGS_FLAGS_TYPE, 0))
-		return false;
+		return none;
 	/* No group has bad flags, so a space that matches says that these are not. */
 	space = bgs_dereference(allocator->only_space[flags]);
-	if (__builtin_expect(!space || sectors - 1 >= BGS_USUAL_MAX || sectors << shift != length,
-			     0))
-		return false;
-	usual_out->space = space;
-	usual_out->sectors = (uint32_t)sectors;
-	usual_out->flags = (uint32_t)flags;
-	return true;
-}
-
-/*
- * The same for a struct bg_claim_options of blockgroups.h, seen as words: its size with the
- * reserved bytes, flags, length, and wishes that are 0 where there are none.
- */
-#define BGS_CLAIM_WORDS 11
-
-static __attribute__((always_inline)) inline bool
-bgs_allocator_is_plain(struct bgs_allocator *allocator, const uint64_t *words,
-		       struct bgs_usual *usual_out)
-{
-	/* The size first: a caller's struct may be a smaller one. */
-	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
-		return false;
-	if (__builtin_expect((words[3] | words[4] | words[5] | words[6] | words[7] | words[8] |
-			      words[9] | words[10]) != 0,
-			     0))
-		return false;
-	return bgs_allocator_is_usual(allocator, words[1], words[2], usual_out);
+	if (__builtin_expect(!space || sectors - 1 >= BGS_USUAL_MAX, 0))
+		return none;
+	return (struct bgs_usual){space, (uint32_t)sectors, (uint32_t)flags};
 }
 
 /* Serve it from this processor's window, in one try; if not: bgs_allocator_claim_locked(). */
@@ -195,9 +175,11 @@ bgs_allocator_claim_window(struct bgs_allocator *allocator, struct bgs_usual usu
 {
 	uint64_t sector;
 
-	if (usual.sectors > allocator->magazine_max ||
-	    !bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(usual.flags), 0,
-				usual.sectors, 1, &sector))
+	if (usual.sectors > allocator->magazine_max)
+		return false;
+	sector = bgs_magazine_claim_once(bgs_magazine_here(allocator),
+					 allocator->window_type[usual.flags], usual.sectors);
+	if (sector == BGS_SECTOR_NONE)
 		return false;
 	extent_out->logical = sector << allocator->sector_shift;
 	extent_out->length = (uint64_t)usual.sectors << allocator->sector_shift;
@@ -211,18 +193,76 @@ static inline int bgs_allocator_claim_locked(struct bgs_allocator *allocator,
 	return allocator->paths.claim(allocator, usual.space, usual.sectors, extent_out);
 }
 
-/* Return: 0, -EINVAL (in no group, across its end, more than is claimed) or -EEXIST. */
-static __attribute__((always_inline)) inline int
-bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t sector, uint64_t sectors)
+/*
+ * The same for a struct bg_claim_options of blockgroups.h, seen as words: its size with the
+ * reserved bytes, flags, length, and wishes that are 0 where there are none.
+ */
+#define BGS_CLAIM_WORDS 11
+
+enum bgs_plain_claim {
+	BGS_PLAIN_SERVED,
+	/* No window here has it: bgs_allocator_claim_plain_locked(). */
+	BGS_PLAIN_NO_WINDOW,
+	/* A claim with wishes, or a bad one. */
+	BGS_PLAIN_NOT,
+};
+
+static __attribute__((always_inline)) inline enum bgs_plain_claim
+bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
+			  struct bgs_extent *extent_out)
 {
-	if (sectors <= allocator->magazine_max) {
+	struct bgs_usual usual;
+
+	/* The size first: a caller's struct may be a smaller one. */
+	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
+		return BGS_PLAIN_NOT;
+	if (__builtin_expect((words[3] | words[4] | words[5] | words[6] | words[7] | words[8] |
+			      words[9] | words[10]) != 0,
+			     0))
+		return BGS_PLAIN_NOT;
+	usual = bgs_allocator_usual(allocator, words[1], words[2]);
+	if (__builtin_expect(!usual.space, 0))
+		return BGS_PLAIN_NOT;
+	return bgs_allocator_claim_window(allocator, usual, extent_out) ? BGS_PLAIN_SERVED
+									: BGS_PLAIN_NO_WINDOW;
+}
+
+/*
+ * What is worked out once more here need not be kept beside a claim from a window.
+ * Return: as bgs_allocator_claim_locked().
+ */
+static inline int bgs_allocator_claim_plain_locked(struct bgs_allocator *allocator,
+						   const uint64_t *words,
+						   struct bgs_extent *extent_out)
+{
+	struct bgs_usual usual = bgs_allocator_usual(allocator, words[1], words[2]);
+
+	return usual.space ? bgs_allocator_claim_locked(allocator, usual, extent_out) : -ENOSPC;
+}
+
+/* The same as bgs_allocator_give_back(), through the lock. */
+int bgs_allocator_give_back_locked(struct bgs_allocator *allocator, uint64_t logical,
+				   uint64_t length);
+
+/*
+ * Bytes. Return: 0, -EINVAL (not whole sectors, in no group, across its end, more than is claimed)
+ * or -EEXIST.
+ */
+static __attribute__((always_inline)) inline int
+bgs_allocator_give_back(struct bgs_allocator *allocator, uint64_t logical, uint64_t length)
+{
+	unsigned shift = allocator->sector_shift;
+	uint64_t sector = bgs_turned_sectors(logical, shift);
+	uint64_t sectors = bgs_turned_sectors(length, shift);
+
+	if (sectors - 1 < allocator->magazine_max) {
 		int ret = bgs_magazine_give_back(bgs_magazine_here(allocator), sector,
 						 (uint32_t)sectors);
 
 		if (ret != -EAGAIN)
 			return ret;
 	}
-	return allocator->paths.give_back(allocator, sector, sectors);
+	return bgs_allocator_give_back_locked(allocator, logical, length);
 }
 
 /* Space infos: those below the count stay. */

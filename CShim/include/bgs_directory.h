@@ -109,9 +109,15 @@ struct bgs_block {
 	uint16_t bits[BGS_BINS];
 };
 
+/* A node of so few blocks is searched without its bits: see find_in_few(). */
+#define BGS_FEW_BLOCKS 4
+
 struct bgs_node {
 	uint64_t summary[BGS_BIN_WORDS];
-	char pad[2 * BGS_CACHE_LINE - 8 * BGS_BIN_WORDS];
+	/* The first blocks, those that are not there as one without any group; the first is NULL
+	 * once the node has more. */
+	struct bgs_block *few[BGS_FEW_BLOCKS];
+	char pad[2 * BGS_CACHE_LINE - 8 * (BGS_BIN_WORDS + BGS_FEW_BLOCKS)];
 	uint64_t bits[BGS_BINS];
 	/* Written before the directory counts the block; never change then. */
 	struct bgs_block *blocks[BGS_NODE_BLOCKS];

@@ -115,6 +115,16 @@ static inline uint32_t bgs_group_sectors(const struct bgs_group *group)
 	return group->index.sectors;
 }
 
+/*
+ * Bytes as sectors. Turned, not shifted: what is not whole sectors is then more of them than
+ * anything has, and one comparison finds that out too. shift: 9 to 16.
+ */
+static inline uint64_t bgs_turned_sectors(uint64_t bytes, unsigned shift)
+{
+	/* One instruction to both compilers. */
+	return bytes >> (shift & 63) | bytes << (-shift & 63);
+}
+
 /* What a claim in one group asks for. Sectors. */
 struct bgs_wish {
 	uint32_t sectors;

@@ -97,8 +97,8 @@ struct bgs_index {
 	uint8_t color;
 	uint8_t level_count;
 	uint8_t table_count;
-	/* bitmap: where its lowest tables and first summary lie in the area, in bytes / 64; its
-	 * words are at the start */
+	/* bitmap: where its lowest tables and first summary lie in the area, in bytes; its words
+	 * are at the start */
 	uint32_t tables_at;
 	uint32_t summary_at;
 	/* a bitmap becomes a tree below this many runs */
@@ -123,7 +123,7 @@ struct bgs_index {
 	uint32_t tree_bytes_max;
 	/* runs_min of a bitmap that did not come early */
 	uint32_t runs_min_usual;
-	/* bitmap: the levels from 2 on and the tables from 1 on, in bytes / 64 */
+	/* bitmap: the levels from 2 on and the tables from 1 on, in bytes */
 	uint32_t level_far[BGS_INDEX_LEVELS - 2];
 	uint32_t table_far[BGS_INDEX_TABLES - 1];
 	uint32_t map_pages;
@@ -254,9 +254,19 @@ void bgs_index_trim(struct bgs_index *ix);
 /* Checks every invariant; aborts with a message on the first that does not hold. For tests. */
 void bgs_index_check(const struct bgs_index *ix);
 
-/* For tests and measurements: use the scalar code even where the CPU has AVX2. Not thread safe. */
-void bgs_index_force_scalar(bool scalar);
-bool bgs_index_uses_avx2(void);
+enum bgs_index_code {
+	BGS_CODE_PLAIN,
+	BGS_CODE_AVX2,
+	BGS_CODE_AVX512,
+};
+
+/* The best code that this CPU can run, which is used. */
+enum bgs_index_code bgs_index_best_code(void);
+/*
+ * For tests and measurements: use this code, which the CPU must be able to run, from now on. Not
+ * thread safe.
+ */
+void bgs_index_use_code(enum bgs_index_code code);
 /* For tests: change over to the bitmap (1) or to runs (0) now, until the index itself changes its
  * mind. */
 void bgs_index_convert(struct bgs_index *ix, int form);

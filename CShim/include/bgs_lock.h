@@ -101,7 +101,8 @@ static inline bool bgs_spin_trylock(struct bgs_spin *lock)
 #ifdef BGS_CHECK_LOCKS
 	bgs_lock_check_take(lock->lock_class);
 #endif
-	__atomic_store_n(&lock->taken, lock->taken + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&lock->taken, __atomic_load_n(&lock->taken, __ATOMIC_RELAXED) + 1,
+			 __ATOMIC_RELAXED);
 	return true;
 }
 

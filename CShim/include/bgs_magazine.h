@@ -51,6 +51,8 @@ struct bgs_group;
 /* Largest claim that a window serves, sectors. */
 #define BGS_MAGAZINE_MAX (BGS_REGION_SECTORS / 2)
 #define BGS_TAG_NONE	 UINT64_MAX
+/* Small claims that may open a window after one came back to where it was claimed. */
+#define BGS_EAGER_CLAIMS 4
 /* Tries to change a window's word where there is no way past it. */
 #define BGS_WINDOW_TURNS 4
 
@@ -91,7 +93,8 @@ struct bgs_magazine {
 	/* Taken to open a window; whoever finds it taken does without. */
 	struct bgs_spin lock;
 	struct bgs_window window[BGS_WINDOW_TYPES];
-} __attribute__((aligned(BGS_CACHE_LINE)));
+	/* To a power of two, so that a processor's is found by a shift. */
+} __attribute__((aligned(512)));
 
 static inline uint32_t bgs_word_bits(uint64_t word)
 {
@@ -103,53 +106,37 @@ static inline bool bgs_word_closed(uint64_t word)
 	return word >> 32 & 1;
 }
 
-/* Bits where `sectors` set bits begin. */
-static inline uint32_t bgs_word_runs(uint32_t bits, uint32_t sectors)
-{
-	while (sectors > 1) {
-		uint32_t half = sectors / 2;
-
-		bits &= bits >> half;
-		sectors -= half;
-	}
-	return bits;
-}
+#define BGS_SECTOR_NONE UINT64_MAX
 
 /*
  * Claim 1 to BGS_MAGAZINE_MAX sectors. profile: bits that the lender's flags must
  * have, or 0. turns: tries; each that fails means that somebody else got on.
- * *sector_out: absolute. false: use the slow path.
+ * Return: the absolute sector, or BGS_SECTOR_NONE: use the slow path.
  */
-static __attribute__((always_inline)) inline bool
-bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64_t profile, uint32_t sectors,
-		   unsigned turns, uint64_t *sector_out)
+uint64_t bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64_t profile,
+			    uint32_t sectors, unsigned turns);
+
+/*
+ * The same without a profile and in one try. The commonest claim, of one sector, takes the lowest
+ * bit; longer ones are apart, so that it saves no registers for them.
+ */
+static __attribute__((always_inline)) inline uint64_t
+bgs_magazine_claim_once(struct bgs_magazine *magazine, unsigned type, uint32_t sectors)
 {
 	/* Acquire: pairs with the release in bgs_magazine_open(), for tag and flags. */
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
-	unsigned turn;
+	uint64_t tag = __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED);
 
 	if (!bgs_word_bits(word))
-		return false;
-	for (turn = 0; turn < turns; turn++) {
-		uint32_t runs = bgs_word_runs(bgs_word_bits(word), sectors);
-		uint64_t tag = __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED);
-		unsigned bit;
-		uint64_t mask;
-
-		if (!runs)
-			return false;
-		if (profile && (__atomic_load_n(&magazine->flags[type], __ATOMIC_RELAXED) &
-				profile) != profile)
-			return false;
-		bit = (unsigned)__builtin_ctz(runs);
-		mask = ((UINT64_C(1) << sectors) - 1) << bit;
-		if (__atomic_compare_exchange_n(&magazine->word[type], &word, word & ~mask, false,
-						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-			*sector_out = (tag << BGS_REGION_SHIFT) + bit;
-			return true;
-		}
-	}
-	return false;
+		return BGS_SECTOR_NONE;
+	if (__builtin_expect(sectors != 1, 0))
+		return bgs_magazine_claim(magazine, type, 0, sectors, 1);
+	if (__builtin_expect(!__atomic_compare_exchange_n(&magazine->word[type], &word,
+							  word & (word - 1), false,
+							  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED),
+			     0))
+		return BGS_SECTOR_NONE;
+	return (tag << BGS_REGION_SHIFT) + (unsigned)__builtin_ctz(bgs_word_bits(word));
 }
 
 /*
@@ -198,20 +185,26 @@ static inline bool bgs_window_is_at(const struct bgs_magazine *magazine, unsigne
 }
 
 /* The same, in whichever window of this magazine has the region. */
-static inline int bgs_magazine_give_back(struct bgs_magazine *magazine, uint64_t sector,
-					 uint32_t sectors)
+static __attribute__((always_inline)) inline int
+bgs_magazine_give_back(struct bgs_magazine *magazine, uint64_t sector, uint32_t sectors)
 {
 	uint64_t region = sector >> BGS_REGION_SHIFT;
+	int ret;
 
 	if (__builtin_expect(sector % BGS_REGION_SECTORS + sectors > BGS_REGION_SECTORS, 0))
 		return -EAGAIN;
-	if (bgs_window_is_at(magazine, BGS_WINDOW_DATA, region))
-		return bgs_window_give_back(magazine, BGS_WINDOW_DATA, sector, sectors, true, 1);
+	ret = bgs_window_give_back(magazine, BGS_WINDOW_DATA, sector, sectors, true, 1);
+	if (ret != -EAGAIN)
+		return ret;
 	if (__builtin_expect(bgs_window_is_at(magazine, BGS_WINDOW_METADATA, region) ||
 				     bgs_window_is_at(magazine, BGS_WINDOW_SYSTEM, region) ||
 				     bgs_window_is_at(magazine, BGS_WINDOW_MIXED, region),
 			     0))
 		return bgs_magazine_give_back_other(magazine, sector, sectors);
+	/* Back to where this processor just claimed: it may like a window there. */
+	if (__builtin_expect(__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) == region,
+			     0))
+		__atomic_store_n(&magazine->eager, BGS_EAGER_CLAIMS, __ATOMIC_RELAXED);
 	return -EAGAIN;
 }
 

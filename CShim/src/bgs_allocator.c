@@ -18,11 +18,14 @@ int bgs_allocator_create(uint32_t sector_shift, bool magazines,
 		return -ENOMEM;
 	while (cpus < bgs_cpu_count())
 		cpus *= 2;
-	allocator->sector_shift = sector_shift;
+	allocator->sector_shift = (uint8_t)sector_shift;
+	for (i = 0; i < 8; i++)
+		allocator->window_type[i] = (uint8_t)bgs_window_type_of(i);
 	allocator->magazine_max = magazines ? BGS_MAGAZINE_MAX : 0;
 	allocator->paths = *__atomic_load_n(&bgs_paths_chosen, __ATOMIC_RELAXED);
 	allocator->cpu_mask = cpus - 1;
-	allocator->magazines = aligned_alloc(BGS_CACHE_LINE, cpus * sizeof(struct bgs_magazine));
+	allocator->magazines =
+		aligned_alloc(sizeof(struct bgs_magazine), cpus * sizeof(struct bgs_magazine));
 	allocator->table = bgs_table_new();
 	if (!allocator->magazines || !allocator->table)
 		goto out_memory;

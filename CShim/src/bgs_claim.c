@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bgs_claim.c - the claim that has no wish of its own, and what follows a claim or a
- * give-back through the lock; the paths themselves are in bgs_paths_locked.h.
+ * bgs_claim.c - the claim that has no wish of its own, and what follows a claim
+ * through the lock; the paths themselves are in bgs_paths_locked.h.
  */
 #include "bgs_claim.h"
 
 #include <errno.h>
 
-/* Small claims that may open a window after one came back to where it was claimed. */
-#define EAGER_CLAIMS 4
 /* A claim out of a run this long splits it anyway: lend its region as well. */
 #define LEND_RUN_SECTORS (2 * BGS_REGION_SECTORS)
 
@@ -28,13 +26,14 @@ void bgs_claim_note_small(struct bgs_allocator *allocator, const struct bgs_spac
 	}
 }
 
-void bgs_give_back_note_small(struct bgs_allocator *allocator, uint64_t sector)
+int bgs_allocator_give_back_locked(struct bgs_allocator *allocator, uint64_t logical,
+				   uint64_t length)
 {
-	struct bgs_magazine *magazine = bgs_magazine_here(allocator);
+	unsigned shift = allocator->sector_shift;
 
-	/* Back to where this processor just claimed: it may like a window there. */
-	if (__atomic_load_n(&magazine->last_region, __ATOMIC_RELAXED) == sector >> BGS_REGION_SHIFT)
-		__atomic_store_n(&magazine->eager, EAGER_CLAIMS, __ATOMIC_RELAXED);
+	if (!length || ((logical | length) & ((UINT64_C(1) << shift) - 1)))
+		return -EINVAL;
+	return allocator->paths.give_back(allocator, logical >> shift, length >> shift);
 }
 
 int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_t sectors,
@@ -43,10 +42,16 @@ int bgs_allocator_claim(struct bgs_allocator *allocator, uint64_t flags, uint32_
 	uint32_t count = bgs_allocator_space_count(allocator), i;
 	int ret = -ENOSPC;
 
-	if (need == sectors && !(flags & BGS_FLAGS_SINGLE) && sectors <= allocator->magazine_max &&
-	    bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
-			       flags & BGS_FLAGS_PROFILE, sectors, BGS_WINDOW_TURNS, sector_out))
-		return 0;
+	if (need == sectors && !(flags & BGS_FLAGS_SINGLE) && sectors <= allocator->magazine_max) {
+		uint64_t sector =
+			bgs_magazine_claim(bgs_magazine_here(allocator), bgs_window_type_of(flags),
+					   flags & BGS_FLAGS_PROFILE, sectors, BGS_WINDOW_TURNS);
+
+		if (sector != BGS_SECTOR_NONE) {
+			*sector_out = sector;
+			return 0;
+		}
+	}
 	for (i = 0; i < count && ret; i++)
 		if (bgs_flags_match(allocator->spaces[i]->flags, flags))
 			ret = allocator->paths.claim_roomy(allocator, allocator->spaces[i], sectors,

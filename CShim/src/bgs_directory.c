@@ -66,6 +66,27 @@ static int grow(struct bgs_directory *directory)
 	return 0;
 }
 
+/* Never written; not const, as the blocks beside it are not. */
+static struct bgs_block no_block;
+
+static struct bgs_node *new_node(void)
+{
+	struct bgs_node *node = zeroed_lines(sizeof(*node));
+
+	for (unsigned i = 0; node && i < BGS_FEW_BLOCKS; i++)
+		node->few[i] = &no_block;
+	return node;
+}
+
+static void add_to_node(struct bgs_node *node, unsigned place, struct bgs_block *block)
+{
+	bgs_publish(node->blocks[place], block);
+	if (place < BGS_FEW_BLOCKS)
+		bgs_publish(node->few[place], block);
+	else
+		bgs_publish(node->few[0], (struct bgs_block *)NULL);
+}
+
 static int add_block(struct bgs_directory *directory)
 {
 	uint32_t number = directory->block_count;
@@ -74,7 +95,7 @@ static int add_block(struct bgs_directory *directory)
 	if (number == directory->block_capacity && grow(directory))
 		return -ENOMEM;
 	if (number / BGS_NODE_BLOCKS == directory->node_count) {
-		struct bgs_node *node = zeroed_lines(sizeof(*node));
+		struct bgs_node *node = new_node();
 
 		if (!node)
 			return -ENOMEM;
@@ -86,7 +107,7 @@ static int add_block(struct bgs_directory *directory)
 		return -ENOMEM;
 	block->number = number;
 	block->node = directory->nodes[number / BGS_NODE_BLOCKS];
-	bgs_publish(block->node->blocks[number % BGS_NODE_BLOCKS], block);
+	add_to_node(block->node, number % BGS_NODE_BLOCKS, block);
 	bgs_publish(directory->blocks[number], block);
 	/* Release: pairs with the acquire of block_count by every reader. */
 	__atomic_store_n(&directory->block_count, number + 1, __ATOMIC_RELEASE);

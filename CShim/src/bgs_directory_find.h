@@ -76,6 +76,35 @@ static __attribute__((always_inline)) inline unsigned next_bin(const uint64_t *s
 	return word * 64 + (unsigned)__builtin_ctzll(bins | UINT64_C(1) << 63);
 }
 
+/*
+ * The group with a run of a bin in a node of few blocks, of which the first is given. All of their
+ * words at once: no load waits for the node's word, and no branch asks which of the blocks it was
+ * right about.
+ */
+static __attribute__((always_inline)) inline struct bgs_group *
+find_in_few(struct bgs_node *node, struct bgs_block *first, uint64_t mask, uint16_t slot_mask,
+	    unsigned bin)
+{
+	struct bgs_block *block;
+	uint64_t slots = 0;
+	unsigned i;
+
+	for (i = 0; i < BGS_FEW_BLOCKS; i++) {
+		uint16_t some;
+
+		block = i ? bgs_dereference(node->few[i]) : first;
+		some = __atomic_load_n(&block->bits[bin], __ATOMIC_RELAXED);
+		if (mask >> i & 1)
+			slots |= (uint64_t)(some & slot_mask) << BGS_BLOCK_GROUPS * i;
+	}
+	if (__builtin_expect(!slots, 0))
+		return NULL;
+	i = (unsigned)__builtin_ctzll(slots);
+	/* NULL where the node has more of them by now. */
+	block = bgs_dereference(node->few[i / BGS_BLOCK_GROUPS]);
+	return block ? bgs_dereference(block->groups[i % BGS_BLOCK_GROUPS]) : NULL;
+}
+
 /* The lowest of one node's bins from *bin on, below limit, that a block in mask has. */
 static __attribute__((always_inline)) inline struct bgs_group *
 find_in_node(struct bgs_node *node, uint64_t mask, uint16_t slot_mask, unsigned *bin_at,
@@ -84,9 +113,23 @@ find_in_node(struct bgs_node *node, uint64_t mask, uint16_t slot_mask, unsigned 
 	unsigned bin = *bin_at;
 
 	while ((bin = next_bin(node->summary, bin)) < limit) {
-		uint64_t all = __atomic_load_n(&node->bits[bin], __ATOMIC_RELAXED);
-		uint64_t bits;
+		struct bgs_block *first = bgs_dereference(node->few[0]);
+		uint64_t all, bits;
 
+		if (first) {
+			struct bgs_group *group = find_in_few(node, first, mask, slot_mask, bin);
+
+			if (__builtin_expect(group != NULL, 1)) {
+				*bin_at = bin;
+				return group;
+			}
+			/* Nothing there: what says otherwise is stale. */
+			if (!stale_is_cleared()) {
+				bin++;
+				continue;
+			}
+		}
+		all = __atomic_load_n(&node->bits[bin], __ATOMIC_RELAXED);
 		for (bits = all & mask; bits; bits &= bits - 1) {
 			struct bgs_block *block =
 				bgs_dereference(node->blocks[__builtin_ctzll(bits)]);

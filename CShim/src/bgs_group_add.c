@@ -16,9 +16,8 @@ static inline bool range_sectors(const struct bgs_group *group, uint64_t logical
 				 uint64_t *start_out, uint64_t *sectors_out)
 {
 	unsigned shift = group->sector_shift;
-	/* Turned, not shifted: what is not whole sectors is then more than the group has. */
-	uint64_t start = (logical >> shift | logical << (64 - shift)) - group->first_sector;
-	uint64_t sectors = length >> shift | length << (64 - shift);
+	uint64_t start = bgs_turned_sectors(logical, shift) - group->first_sector;
+	uint64_t sectors = bgs_turned_sectors(length, shift);
 
 	*start_out = start;
 	*sectors_out = sectors;
@@ -30,7 +29,8 @@ static inline bool range_sectors(const struct bgs_group *group, uint64_t logical
  * The free space of a shattered group comes run by run: a short one that comes alone, to others of
  * its length, of which the directory knows. The lock held. false: nothing has changed.
  */
-static inline bool add_alone(struct bgs_group *group, uint32_t start, uint64_t sectors)
+static __attribute__((always_inline)) inline bool add_alone(struct bgs_group *group, uint32_t start,
+							    uint64_t sectors)
 {
 	if (__builtin_expect(group->lends || group->last || !group->index.takes_alone ||
 				     sectors >= BGS_CLASS_OCTAVES,

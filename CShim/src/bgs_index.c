@@ -19,21 +19,39 @@ static inline const struct bgs_index_operations *operations(void)
 	return __atomic_load_n(&operations_chosen, __ATOMIC_RELAXED);
 }
 
-static void use_operations(const struct bgs_index_operations *chosen)
+enum bgs_index_code bgs_index_best_code(void)
 {
+#ifdef __x86_64__
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi") ||
+	    !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("lzcnt") ||
+	    !__builtin_cpu_supports("popcnt"))
+		return BGS_CODE_PLAIN;
+	/* Not where long vectors slow the core down: those CPUs are older than VBMI2. */
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vbmi2"))
+		return BGS_CODE_AVX512;
+	return BGS_CODE_AVX2;
+#else
+	return BGS_CODE_PLAIN;
+#endif
+}
+
+void bgs_index_use_code(enum bgs_index_code code)
+{
+	const struct bgs_index_operations *chosen = &bgs_index_scalar;
+
+#ifdef __x86_64__
+	if (code == BGS_CODE_AVX512)
+		chosen = &bgs_index_avx512;
+	else if (code == BGS_CODE_AVX2)
+		chosen = &bgs_index_avx2;
+#endif
+	(void)code;
 	__atomic_store_n(&operations_chosen, chosen, __ATOMIC_RELAXED);
 	__atomic_store_n(&bgs_paths_chosen, &chosen->paths, __ATOMIC_RELAXED);
 }
-
-#ifdef __x86_64__
-static bool cpu_has_avx2(void)
-{
-	__builtin_cpu_init();
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
-	       __builtin_cpu_supports("popcnt");
-}
-#endif
 
 /*
  * Before main() or at dlopen(), so that no call has to ask; and before the constructors of a
@@ -41,24 +59,7 @@ static bool cpu_has_avx2(void)
  */
 static __attribute__((constructor(101))) void choose_operations(void)
 {
-	use_operations(&bgs_index_scalar);
-#ifdef __x86_64__
-	if (cpu_has_avx2())
-		use_operations(&bgs_index_avx2);
-#endif
-}
-
-void bgs_index_force_scalar(bool scalar)
-{
-	if (scalar)
-		use_operations(&bgs_index_scalar);
-	else
-		choose_operations();
-}
-
-bool bgs_index_uses_avx2(void)
-{
-	return operations() != &bgs_index_scalar;
+	bgs_index_use_code(bgs_index_best_code());
 }
 
 static size_t whole_lines(size_t bytes)
@@ -90,9 +91,9 @@ static uint32_t lay_out_map(struct bgs_index *ix)
 	at = whole_lines(words[0] * sizeof(uint64_t));
 	for (unsigned t = ix->table_count; t-- > 0;
 	     at += tables[t] * sizeof(struct bgs_class_table))
-		*(t ? &ix->table_far[t - 1] : &ix->tables_at) = (uint32_t)(at / 64);
+		*(t ? &ix->table_far[t - 1] : &ix->tables_at) = (uint32_t)at;
 	for (unsigned l = ix->level_count; l-- > 1;) {
-		*(l > 1 ? &ix->level_far[l - 2] : &ix->summary_at) = (uint32_t)(at / 64);
+		*(l > 1 ? &ix->level_far[l - 2] : &ix->summary_at) = (uint32_t)at;
 		at = whole_lines(at + words[l] * sizeof(struct bgs_level_word));
 	}
 	ix->map_pages = (uint32_t)bgs_pages(at);
@@ -106,12 +107,14 @@ static uint32_t lay_out_map(struct bgs_index *ix)
 /* Tables and summaries at different places in different groups, or they compete for cache sets. */
 static void shift_map(struct bgs_index *ix, uint32_t lines)
 {
-	ix->tables_at += lines;
-	ix->summary_at += lines;
+	uint32_t bytes = lines * 64;
+
+	ix->tables_at += bytes;
+	ix->summary_at += bytes;
 	for (unsigned t = 1; t < BGS_INDEX_TABLES; t++)
-		ix->table_far[t - 1] += lines;
+		ix->table_far[t - 1] += bytes;
 	for (unsigned l = 2; l < BGS_INDEX_LEVELS; l++)
-		ix->level_far[l - 2] += lines;
+		ix->level_far[l - 2] += bytes;
 }
 
 int bgs_index_init(struct bgs_index *ix, uint32_t sectors)

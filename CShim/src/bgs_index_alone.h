@@ -59,11 +59,9 @@ static __attribute__((always_inline)) inline bool bgs_index_add_alone(struct bgs
 								      const bool another)
 {
 	uint64_t *word = &bgs_map_words(ix)[start >> 6], before, mask;
-	struct bgs_table_row *row =
-		(struct bgs_table_row *)(ix->area + (size_t)ix->tables_at * 64) + c;
+	struct bgs_table_row *row = (struct bgs_table_row *)(ix->area + ix->tables_at) + c;
 	uint64_t *any =
-		&((struct bgs_level_word *)(ix->area +
-					    (size_t)ix->summary_at * 64))[start >> BGS_CHUNK_SHIFT]
+		&((struct bgs_level_word *)(ix->area + ix->summary_at))[start >> BGS_CHUNK_SHIFT]
 			 .any;
 	unsigned bit = start & 63;
 

@@ -12,6 +12,7 @@
 #pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt")
 #endif
 #define BGS_AVX2       1
+#define BGS_AVX512     0
 #define BGS_OPERATIONS bgs_index_avx2
 #include "bgs_index_ops.h"
 #ifdef __clang__

@@ -2,8 +2,9 @@
 /*
  * bgs_index_internal.h - what the sources of the free-space index share.
  *
- * The operations are compiled twice, for AVX2 and as plain C, from the same text (bgs_index_ops.h
- * and what it includes). Both give the same results; bgs_index.c picks one before main().
+ * The operations are compiled three times, for AVX-512, for AVX2 and as plain C, from the same text
+ * (bgs_index_ops.h and what it includes). All give the same results; bgs_index.c picks one before
+ * main().
  */
 #ifndef BGS_INDEX_INTERNAL_H
 #define BGS_INDEX_INTERNAL_H
@@ -68,6 +69,7 @@ struct bgs_index_operations {
 extern const struct bgs_index_operations bgs_index_scalar;
 #ifdef __x86_64__
 extern const struct bgs_index_operations bgs_index_avx2;
+extern const struct bgs_index_operations bgs_index_avx512;
 #endif
 
 /* Address space of @bytes (a multiple of the page size), zeroed at first touch; NULL: none left. */
@@ -125,14 +127,14 @@ static inline struct bgs_level_word *bgs_map_level(const struct bgs_index *ix, u
 	/* The first summary's place is in line 0, the others' are further off. */
 	uint32_t at = level == 1 ? ix->summary_at : ix->level_far[level - 2];
 
-	return (struct bgs_level_word *)(ix->area + (size_t)at * 64);
+	return (struct bgs_level_word *)(ix->area + at);
 }
 
 static inline struct bgs_class_table *bgs_map_table(const struct bgs_index *ix, unsigned level)
 {
 	uint32_t at = level == 0 ? ix->tables_at : ix->table_far[level - 1];
 
-	return (struct bgs_class_table *)(ix->area + (size_t)at * 64);
+	return (struct bgs_class_table *)(ix->area + at);
 }
 
 /* How many runs of class @c there are. */

@@ -2,7 +2,7 @@
 /*
  * bgs_index_ops.h - the operations over both forms.
  *
- * Included by bgs_index_avx2.c and bgs_index_scalar.c; defines BGS_OPERATIONS, a table of them.
+ * Included by bgs_index_avx512.c, _avx2.c and _scalar.c; defines BGS_OPERATIONS, a table of them.
  * Arguments were checked by bgs_index.c: ranges are not empty and lie inside the group.
  */
 #include "bgs_index_fast.h"

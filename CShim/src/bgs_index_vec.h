@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * bgs_index_vec.h - the few loops over a leaf's arrays, with AVX2 and without; same results.
+ * bgs_index_vec.h - the few loops over a leaf's arrays, with AVX-512, with AVX2, and without;
+ * same results.
  *
  * Arrays have 16 (the root as a leaf) or 32 entries, in use from the front; pads after them are
  * BGS_INDEX_PAD in starts and 0 in lengths, so no loop needs the count, and none branches on data.
@@ -19,7 +20,14 @@ static inline unsigned class_shift(uint32_t len)
 	return 28u - (unsigned)__builtin_clz(clamped | 8u);
 }
 
-#if BGS_AVX2
+#if BGS_AVX512
+#include <immintrin.h>
+
+#define VEC static inline __attribute__((always_inline))
+
+#include "bgs_index_vec512.h"
+
+#elif BGS_AVX2
 #include <immintrin.h>
 
 #define VEC static inline __attribute__((always_inline))

@@ -23,6 +23,44 @@ void bgs_magazine_init(struct bgs_magazine *magazine)
 	}
 }
 
+/* Bits where `sectors` set bits begin. */
+static uint32_t runs_of(uint32_t bits, uint32_t sectors)
+{
+	while (sectors > 1) {
+		uint32_t half = sectors / 2;
+
+		bits &= bits >> half;
+		sectors -= half;
+	}
+	return bits;
+}
+
+uint64_t bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64_t profile,
+			    uint32_t sectors, unsigned turns)
+{
+	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
+	unsigned turn;
+
+	for (turn = 0; turn < turns; turn++) {
+		uint32_t runs = runs_of(bgs_word_bits(word), sectors);
+		uint64_t tag = __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED);
+		unsigned bit;
+		uint64_t mask;
+
+		if (!runs)
+			return BGS_SECTOR_NONE;
+		if (profile && (__atomic_load_n(&magazine->flags[type], __ATOMIC_RELAXED) &
+				profile) != profile)
+			return BGS_SECTOR_NONE;
+		bit = (unsigned)__builtin_ctz(runs);
+		mask = ((UINT64_C(1) << sectors) - 1) << bit;
+		if (__atomic_compare_exchange_n(&magazine->word[type], &word, word & ~mask, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return (tag << BGS_REGION_SHIFT) + bit;
+	}
+	return BGS_SECTOR_NONE;
+}
+
 int bgs_magazine_give_back_other(struct bgs_magazine *magazine, uint64_t sector, uint32_t sectors)
 {
 	uint64_t region = sector >> BGS_REGION_SHIFT;

@@ -368,8 +368,6 @@ static int path_give_back(struct bgs_allocator *allocator, uint64_t sector, uint
 			ret = bgs_group_give_back(group, sector, sectors);
 	}
 	bgs_rcu_read_unlock();
-	if (sectors <= allocator->magazine_max && ret == 0)
-		bgs_give_back_note_small(allocator, sector);
 	BGS_PROBE3(give_back, sector, sectors, ret);
 	return ret;
 }

@@ -36,7 +36,7 @@ public final class Allocator: @unchecked Sendable {
 
     /// Smallest unit of space, bytes.
     public var sectorSize: UInt64 { unsafe 1 << UInt64(core.pointee.sector_shift) }
-    var sectorShift: UInt32 { unsafe core.pointee.sector_shift }
+    var sectorShift: UInt32 { unsafe UInt32(core.pointee.sector_shift) }
 
     /// An allocator without groups.
     ///

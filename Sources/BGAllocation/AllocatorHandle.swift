@@ -4,10 +4,13 @@
 
 internal import CShim
 
-/// A claim without any wish, checked.
-@safe
-package struct UsualClaim {
-    let core: bgs_usual
+/// What came of a claim that may be of the usual kind.
+package enum PlainClaim {
+    case served
+    /// It has to go through a group's lock.
+    case noWindow
+    /// Left to whoever checks it.
+    case notPlain
 }
 
 /// An allocator that somebody else keeps alive.
@@ -38,44 +41,36 @@ package struct AllocatorHandle {
         return unsafe GroupReference(opaque: group)
     }
 
-    /// The claim that a `struct bg_claim_options` of any size asks for, if it is of the usual kind;
-    /// nil: left to whoever checks it.
-    @inline(__always)
-    package func usualClaim<Options>(_ options: UnsafePointer<Options>) -> UsualClaim? {
-        let words = unsafe UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self)
-        var usual = unsafe bgs_usual()
-        guard unsafe bgs_allocator_is_plain(core, words, &usual) else { return nil }
-        return unsafe UsualClaim(core: usual)
-    }
-
-    /// Serves a claim without a lock.
+    /// Serves, without a lock, the claim that a `struct bg_claim_options` of any size asks for.
     ///
     /// - Parameter extent: a `struct bg_extent`, set only where the claim was served.
-    /// - Returns: whether it was; if not, it has to go through a group's lock.
     @inline(__always)
-    package func claimFromWindow<Claimed>(
-        _ claim: UsualClaim,
+    package func claimFromWindow<Options, Claimed>(
+        _ options: UnsafePointer<Options>,
         extent: UnsafeMutablePointer<Claimed>
-    ) -> Bool {
-        let extent = UnsafeMutableRawPointer(extent)
-        return unsafe bgs_allocator_claim_window(
+    ) -> PlainClaim {
+        let result = unsafe bgs_allocator_claim_plain(
             core,
-            claim.core,
-            extent.assumingMemoryBound(to: bgs_extent.self)
+            UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
+            UnsafeMutableRawPointer(extent).assumingMemoryBound(to: bgs_extent.self)
         )
+        switch result {
+        case BGS_PLAIN_SERVED: return .served
+        case BGS_PLAIN_NO_WINDOW: return .noWindow
+        default: return .notPlain
+        }
     }
 
-    /// The same through a group's lock. false: the whole search must decide.
+    /// The same through a group's lock, after `noWindow`. false: the whole search must decide.
     @inline(__always)
-    package func claimThroughLock<Claimed>(
-        _ claim: UsualClaim,
+    package func claimThroughLock<Options, Claimed>(
+        _ options: UnsafePointer<Options>,
         extent: UnsafeMutablePointer<Claimed>
     ) -> Bool {
-        let extent = UnsafeMutableRawPointer(extent)
-        return unsafe bgs_allocator_claim_locked(
+        unsafe bgs_allocator_claim_plain_locked(
             core,
-            claim.core,
-            extent.assumingMemoryBound(to: bgs_extent.self)
+            UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
+            UnsafeMutableRawPointer(extent).assumingMemoryBound(to: bgs_extent.self)
         ) == 0
     }
 
@@ -84,8 +79,8 @@ package struct AllocatorHandle {
     /// - Returns: where it lies; nil: the whole search must decide.
     @inline(__always)
     package func claimAnywhere(flags: UInt64, length: UInt64) -> UInt64? {
-        var usual = unsafe bgs_usual()
-        guard unsafe bgs_allocator_is_usual(core, flags, length, &usual) else { return nil }
+        let usual = unsafe bgs_allocator_usual(core, flags, length)
+        guard unsafe usual.space != nil else { return nil }
         var extent = bgs_extent()
         let served =
             unsafe bgs_allocator_claim_window(core, usual, &extent)
@@ -113,11 +108,6 @@ package struct AllocatorHandle {
     /// - Returns: 0, -EINVAL or -EEXIST.
     @inline(__always)
     package func giveBack(_ logical: UInt64, _ length: UInt64) -> CInt {
-        let shift = unsafe UInt64(core.pointee.sector_shift)
-        let sectors = length &>> shift
-        guard (logical | length) & ((1 &<< shift) &- 1) == 0, length != 0 else {
-            return -bgs_einval
-        }
-        return unsafe bgs_allocator_give_back(core, logical &>> shift, sectors)
+        unsafe bgs_allocator_give_back(core, logical, length)
     }
 }

@@ -46,7 +46,9 @@ package struct GroupReference {
     var isRemoved: Bool { unsafe bgs_group_is_removed(pointer) }
     /// Super block copies inside the group, bytes: never free here, free on disk.
     package var superBytes: UInt64 { unsafe bgs_group_super_bytes(pointer) }
-    var sectorShift: UInt32 { unsafe bgs_group_allocator(pointer).pointee.sector_shift }
+    var sectorShift: UInt32 {
+        unsafe UInt32(bgs_group_allocator(pointer).pointee.sector_shift)
+    }
     package var allocator: Allocator { unsafe Allocator.owner(of: bgs_group_allocator(pointer)) }
 
     package func get() { unsafe bgs_group_get(pointer) }

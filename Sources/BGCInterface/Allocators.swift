@@ -123,12 +123,11 @@ public func bg_claim(
     guard let allocator = unsafe allocator, let options = unsafe options,
         let out = unsafe extent_out
     else { return refuseNull() }
-    let handle = unsafe AllocatorHandle(opaque: allocator)
-    guard let claim = unsafe handle.usualClaim(options) else {
-        return unsafe claimWithWishes(allocator, options, out)
+    switch unsafe AllocatorHandle(opaque: allocator).claimFromWindow(options, extent: out) {
+    case .served: return 0
+    case .noWindow: return unsafe claimThroughLock(allocator, options, out)
+    case .notPlain: return unsafe claimWithWishes(allocator, options, out)
     }
-    if unsafe handle.claimFromWindow(claim, extent: out) { return 0 }
-    return unsafe claimThroughLock(allocator, options, out, claim)
 }
 
 /// Apart, so that a claim from a window saves no registers for it.
@@ -136,10 +135,9 @@ public func bg_claim(
 private func claimThroughLock(
     _ allocator: OpaquePointer,
     _ options: UnsafePointer<bg_claim_options>,
-    _ out: UnsafeMutablePointer<bg_extent>,
-    _ claim: UsualClaim
+    _ out: UnsafeMutablePointer<bg_extent>
 ) -> CInt {
-    if unsafe AllocatorHandle(opaque: allocator).claimThroughLock(claim, extent: out) { return 0 }
+    if unsafe AllocatorHandle(opaque: allocator).claimThroughLock(options, extent: out) { return 0 }
     return unsafe claimWithWishes(allocator, options, out)
 }
 

@@ -10,15 +10,40 @@ import Testing
     import Glibc
 #endif
 
-/// How a case runs: as runs or as a bitmap, with AVX2 or in plain C.
+/// The code that runs: all of it gives the same results.
+enum IndexCode: CaseIterable, CustomTestStringConvertible {
+    case plain
+    case avx2
+    case avx512
+
+    var core: bgs_index_code {
+        switch self {
+        case .plain: BGS_CODE_PLAIN
+        case .avx2: BGS_CODE_AVX2
+        case .avx512: BGS_CODE_AVX512
+        }
+    }
+
+    var isAvailable: Bool { core.rawValue <= bgs_index_best_code().rawValue }
+    static let available = allCases.filter { $0.isAvailable }
+    static let best = available[available.count - 1]
+    var testDescription: String {
+        switch self {
+        case .plain: "plain C"
+        case .avx2: "AVX2"
+        case .avx512: "AVX-512"
+        }
+    }
+}
+
+/// How a case runs: as runs or as a bitmap, and by which code.
 struct IndexMode: Sendable, CustomTestStringConvertible {
-    var bitmap: Bool
-    var scalar: Bool
-    static let all = [
-        IndexMode(bitmap: false, scalar: false), IndexMode(bitmap: false, scalar: true),
-        IndexMode(bitmap: true, scalar: false), IndexMode(bitmap: true, scalar: true),
-    ]
-    var testDescription: String { "\(bitmap ? "bitmap" : "runs"), \(scalar ? "plain C" : "AVX2")" }
+    var bitmap = false
+    var code = IndexCode.best
+    static let all = [false, true].flatMap { bitmap in
+        IndexCode.available.map { IndexMode(bitmap: bitmap, code: $0) }
+    }
+    var testDescription: String { "\(bitmap ? "bitmap" : "runs"), \(code.testDescription)" }
 }
 
 struct FreeRun: Equatable {
@@ -30,14 +55,14 @@ final class IndexFixture {
     let index: UnsafeMutablePointer<bgs_index>
     let mode: IndexMode
 
-    init(sectors: UInt32, mode: IndexMode = IndexMode(bitmap: false, scalar: false)) {
+    init(sectors: UInt32, mode: IndexMode = IndexMode()) {
         self.mode = mode
         let raw = UnsafeMutableRawPointer.allocate(
             byteCount: MemoryLayout<bgs_index>.size,
             alignment: 64
         )
         index = raw.bindMemory(to: bgs_index.self, capacity: 1)
-        bgs_index_force_scalar(mode.scalar)
+        bgs_index_use_code(mode.code.core)
         precondition(bgs_index_init(index, sectors) == 0)
         apply()
     }

@@ -74,18 +74,18 @@ extension IndexSuite {
             var sectors: Int
             var steps: Int
             var typical: Int
-            var scalar: Bool
+            var code: IndexCode
             var checkEvery: Int
-            var testDescription: String { "\(sectors) sectors, \(scalar ? "plain C" : "AVX2")" }
+            var testDescription: String { "\(sectors) sectors, \(code.testDescription)" }
         }
-        static let plans = [false, true].flatMap { scalar in
+        static let plans = IndexCode.available.flatMap { code in
             [
-                Plan(sectors: 1, steps: 2000, typical: 1, scalar: scalar, checkEvery: 1),
-                Plan(sectors: 63, steps: 20000, typical: 3, scalar: scalar, checkEvery: 1),
-                Plan(sectors: 1000, steps: 20000, typical: 4, scalar: scalar, checkEvery: 7),
-                Plan(sectors: 4096, steps: 20000, typical: 3, scalar: scalar, checkEvery: 50),
-                Plan(sectors: 65537, steps: 20000, typical: 4, scalar: scalar, checkEvery: 2000),
-                Plan(sectors: 262144, steps: 6000, typical: 40, scalar: scalar, checkEvery: 2000),
+                Plan(sectors: 1, steps: 2000, typical: 1, code: code, checkEvery: 1),
+                Plan(sectors: 63, steps: 20000, typical: 3, code: code, checkEvery: 1),
+                Plan(sectors: 1000, steps: 20000, typical: 4, code: code, checkEvery: 7),
+                Plan(sectors: 4096, steps: 20000, typical: 3, code: code, checkEvery: 50),
+                Plan(sectors: 65537, steps: 20000, typical: 4, code: code, checkEvery: 2000),
+                Plan(sectors: 262144, steps: 6000, typical: 40, code: code, checkEvery: 2000),
             ]
         }
 
@@ -94,7 +94,7 @@ extension IndexSuite {
             let seed = replaySeed()
             print("index model: BG_SEED=\(seed), \(plan.testDescription)")
             var random = SplitMix64(state: seed)
-            let mode = IndexMode(bitmap: false, scalar: plan.scalar)
+            let mode = IndexMode(code: plan.code)
             let fixture = IndexFixture(sectors: UInt32(plan.sectors), mode: mode)
             let factor = getenv("BG_STEPS").flatMap { Int(String(cString: $0)) } ?? 1
             var model = Model(plan.sectors)

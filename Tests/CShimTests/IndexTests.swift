@@ -1,5 +1,6 @@
 //===-- IndexTests.swift - claims about the free-space index of one group ----------------------===//
-// Every case runs as runs and as a bitmap, with AVX2 and in plain C; every step checks all invariants.
+// Every case runs as runs and as a bitmap, by each code that the processor can run; every step checks all
+// invariants.
 // Not here: random operations (IndexModelTests.swift), speed (measured outside the tests).
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
@@ -25,6 +26,16 @@ extension IndexSuite {
                     #expect(length > 262144)
                 }
             }
+        }
+
+        @Test(.enabled(if: IndexCode.avx2.isAvailable, "this processor has no AVX2"))
+        func codeForAVX2IsTriedHere() {
+            #expect(IndexMode.all.contains { $0.code == .avx2 })
+        }
+
+        @Test(.enabled(if: IndexCode.avx512.isAvailable, "this processor has no AVX-512 VBMI2"))
+        func codeForAVX512IsTriedHere() {
+            #expect(IndexMode.all.contains { $0.code == .avx512 })
         }
 
         @Test func sizesOutsideOneToTwoToThe31AreRefused() {
@@ -141,9 +152,9 @@ extension IndexSuite {
             #expect(!bgs_index_is_free(fixture.index, 19990, .max))
         }
 
-        @Test(arguments: [false, true])
-        func aShatteredGroupBecomesABitmapAndComesBack(_ scalar: Bool) {
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+        @Test(arguments: IndexCode.available)
+        func aShatteredGroupBecomesABitmapAndComesBack(_ code: IndexCode) {
+            let mode = IndexMode(code: code)
             let fixture = IndexFixture(sectors: 262144, mode: mode)
             let index = fixture.index
             for start in stride(from: UInt32(0), to: 262144, by: 26) {
@@ -165,9 +176,9 @@ extension IndexSuite {
             #expect(bgs_index_bytes(index) < 24 * 1024)
         }
 
-        @Test(arguments: [false, true])
-        func denseAddsInOrderBecomeABitmapEarlyAndSparseOnesStayRuns(_ scalar: Bool) {
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+        @Test(arguments: IndexCode.available)
+        func denseAddsInOrderBecomeABitmapEarlyAndSparseOnesStayRuns(_ code: IndexCode) {
+            let mode = IndexMode(code: code)
             for (spacing, form): (UInt32, UInt8) in [(26, 1), (59, 1), (130, 0)] {
                 let fixture = IndexFixture(sectors: 262144, mode: mode)
                 let index = fixture.index
@@ -186,9 +197,9 @@ extension IndexSuite {
             }
         }
 
-        @Test(arguments: [false, true])
-        func aBitmapThatCameTooEarlyBecomesRunsAgain(_ scalar: Bool) {
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+        @Test(arguments: IndexCode.available)
+        func aBitmapThatCameTooEarlyBecomesRunsAgain(_ code: IndexCode) {
+            let mode = IndexMode(code: code)
             let fixture = IndexFixture(sectors: 262144, mode: mode)
             let index = fixture.index
             for step in 0..<UInt32(200) { #expect(bgs_index_add(index, step * 10, 1) == 0) }
@@ -202,9 +213,9 @@ extension IndexSuite {
         }
 
         /// Every way an add can meet its neighbours, and a claim its run, at every place of leaves and nodes.
-        @Test(arguments: [false, true])
-        func addsAndClaimsAgreeAtEveryPlaceOfATreeOfOneAndTwoLevels(_ scalar: Bool) {
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+        @Test(arguments: IndexCode.available)
+        func addsAndClaimsAgreeAtEveryPlaceOfATreeOfOneAndTwoLevels(_ code: IndexCode) {
+            let mode = IndexMode(code: code)
             for runs: UInt32 in [2, 16, 17, 33, 300, 700] {
                 let fixture = IndexFixture(sectors: 262144, mode: mode)
                 let index = fixture.index
@@ -241,9 +252,9 @@ extension IndexSuite {
             }
         }
 
-        @Test(arguments: [false, true])
-        func aGroupThatBecomesWholeAgainNeedsTheStructAlone(_ scalar: Bool) {
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+        @Test(arguments: IndexCode.available)
+        func aGroupThatBecomesWholeAgainNeedsTheStructAlone(_ code: IndexCode) {
+            let mode = IndexMode(code: code)
             let fixture = IndexFixture(sectors: 262144, mode: mode)
             let index = fixture.index
             for parity: UInt32 in [0, 1] {
@@ -280,10 +291,10 @@ extension IndexSuite {
             #expect(index.pointee.run_count == 874)
         }
 
-        @Test(arguments: [false, true])
-        func theLargestGroupWorksAndItsClassesStayExact(_ scalar: Bool) {
+        @Test(arguments: IndexCode.available)
+        func theLargestGroupWorksAndItsClassesStayExact(_ code: IndexCode) {
             let sectors: UInt32 = 0x7fff_ffff
-            let mode = IndexMode(bitmap: false, scalar: scalar)
+            let mode = IndexMode(code: code)
             let fixture = IndexFixture(sectors: sectors, mode: mode)
             #expect(fixture.add(0, sectors) == 0)
             #expect(fixture.claimBest(1) == 0)
