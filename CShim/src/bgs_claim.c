@@ -7,23 +7,14 @@
 
 #include <errno.h>
 
-/* A claim out of a run this long splits it anyway: lend its region as well. */
-#define LEND_RUN_SECTORS (2 * BGS_REGION_SECTORS)
-
-void bgs_claim_note_small(struct bgs_allocator *allocator, const struct bgs_space *space,
-			  struct bgs_group *group, unsigned bin, uint64_t sector)
+void bgs_claim_open_window(struct bgs_magazine *magazine, const struct bgs_space *space,
+			   struct bgs_group *group, uint64_t sector)
 {
-	struct bgs_magazine *magazine = bgs_magazine_here(allocator);
 	uint32_t eager = __atomic_load_n(&magazine->eager, __ATOMIC_RELAXED);
 
-	if (eager || bin >= bgs_bin_of(LEND_RUN_SECTORS)) {
-		if (eager)
-			__atomic_store_n(&magazine->eager, eager - 1, __ATOMIC_RELAXED);
-		bgs_magazine_open(magazine, bgs_window_type_of(space->flags), group, sector);
-	} else {
-		__atomic_store_n(&magazine->last_region, sector >> BGS_REGION_SHIFT,
-				 __ATOMIC_RELAXED);
-	}
+	if (eager)
+		__atomic_store_n(&magazine->eager, eager - 1, __ATOMIC_RELAXED);
+	bgs_magazine_open(magazine, bgs_window_type_of(space->flags), group, sector);
 }
 
 int bgs_allocator_give_back_locked(struct bgs_allocator *allocator, uint64_t logical,
