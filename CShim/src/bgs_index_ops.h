@@ -35,17 +35,17 @@ static __attribute__((noinline)) uint32_t runs_take(struct bgs_index *ix, uint32
 
 /* One try of an add; @height is a constant where it is usual. */
 VEC int runs_add_try(struct bgs_index *ix, unsigned height, uint32_t start, uint32_t len,
-		     struct tree_path *path, unsigned *at)
+		     struct tree_path *path, unsigned *at, struct bgs_run *run_out)
 {
 	struct bgs_leaf *leaf;
 	uint32_t bound;
 
 	if (height == 0)
 		return tree_add_at(ix, path, 0, ix->root.key, ix->root.child, BGS_INDEX_SLOTS,
-				   BGS_INDEX_PAD, start, len, at);
+				   BGS_INDEX_PAD, start, len, at, run_out);
 	bound = tree_descend_from(ix, height, start, path, &leaf);
 	return tree_add_at(ix, path, height, leaf->start, leaf->len, BGS_LEAF_RUNS, bound, start,
-			   len, at);
+			   len, at, run_out);
 }
 
 static bool index_wants_map(const struct bgs_index *ix, uint32_t start)
@@ -62,13 +62,14 @@ static bool index_wants_map(const struct bgs_index *ix, uint32_t start)
 /* Everything but the usual case. INDEX_EARLY, with nothing changed, when the group should be a
  * bitmap. */
 static inline int runs_add_loop(struct bgs_index *ix, uint32_t start, uint32_t len,
-				bool may_be_early)
+				bool may_be_early, struct bgs_run *run_out)
 {
 	for (;;) {
 		struct tree_path path;
 		unsigned at;
-		int result = ix->height ? runs_add_try(ix, ix->height, start, len, &path, &at)
-					: runs_add_try(ix, 0, start, len, &path, &at);
+		int result = ix->height
+				     ? runs_add_try(ix, ix->height, start, len, &path, &at, run_out)
+				     : runs_add_try(ix, 0, start, len, &path, &at, run_out);
 
 		if (result == 0 || result == -EEXIST)
 			return result;
@@ -84,27 +85,28 @@ static inline int runs_add_loop(struct bgs_index *ix, uint32_t start, uint32_t l
 }
 
 static __attribute__((noinline)) int runs_add_slow(struct bgs_index *ix, uint32_t start,
-						   uint32_t len)
+						   uint32_t len, struct bgs_run *run_out)
 {
-	return runs_add_loop(ix, start, len, true);
+	return runs_add_loop(ix, start, len, true, run_out);
 }
 
 /* A run of a bitmap that becomes a tree: not to come back at once. */
 static __attribute__((noinline)) void runs_append(struct bgs_index *ix, uint32_t start,
 						  uint32_t len)
 {
-	runs_add_loop(ix, start, len, false);
+	struct bgs_run run;
+
+	runs_add_loop(ix, start, len, false, &run);
 }
 
 /* Once the quick ways have declined. */
 static __attribute__((noinline)) int runs_add_rest(struct bgs_index *ix, uint32_t start,
 						   uint32_t len, struct bgs_run *run_out)
 {
-	int result = runs_add_slow(ix, start, len);
-
-	run_out->len = 0;
+	int result = runs_add_slow(ix, start, len, run_out);
 
 	if (__builtin_expect(result == INDEX_EARLY, 0)) {
+		run_out->len = 0;
 		index_to_bitmap(ix);
 		return map_add(ix, start, len);
 	}

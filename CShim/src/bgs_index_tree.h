@@ -110,10 +110,13 @@ VEC void tree_keys(struct tree_path *path, unsigned height, uint32_t first)
 	}
 }
 
-/* What one add may do in one leaf (n = 32), or in the root (n = 16, height = 0). */
+/*
+ * What one add may do in one leaf (n = 32), or in the root (n = 16, height = 0). *run_out: what the
+ * range became part of.
+ */
 VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned height, uint32_t *starts,
 		    uint32_t *lens, unsigned n, uint32_t bound, uint32_t start, uint32_t len,
-		    unsigned *at_out)
+		    unsigned *at_out, struct bgs_run *run_out)
 {
 	uint32_t end = start + len;
 	unsigned pos = vec_count_le(starts, n, start);
@@ -124,7 +127,7 @@ VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 	uint32_t first_after = next < bound ? next : bound;
 	bool left, right;
 	int delta;
-	uint32_t run_start, run_len;
+	struct bgs_run run;
 
 	*at_out = pos;
 	if ((pos && prev_start + prev_len > start) || first_after < end)
@@ -139,22 +142,23 @@ VEC int tree_add_at(struct bgs_index *ix, struct tree_path *path, unsigned heigh
 		return TREE_AGAIN;
 	prev_len = left ? prev_len : 0;
 	next_len = right ? next_len : 0;
-	run_start = left ? prev_start : start;
-	run_len = len + prev_len + next_len;
+	run.start = left ? prev_start : start;
+	run.len = len + prev_len + next_len;
+	*run_out = run;
 	pos -= left;
 	if (delta > 0) {
-		vec_replace(starts, lens, n, pos, pos, run_start, run_len, 1);
+		vec_replace(starts, lens, n, pos, pos, run.start, run.len, 1);
 	} else {
 		if (delta < 0)
 			vec_replace(starts, lens, n, pos + 1, BGS_NONE, 0, 0, -1);
-		starts[pos] = run_start;
-		lens[pos] = run_len;
+		starts[pos] = run.start;
+		lens[pos] = run.len;
 	}
 	ix->run_count += (uint32_t)delta;
 	ix->free_sectors += len;
 	if (height)
 		tree_keys(path, height, starts[0]);
-	tree_class_set(ix, path, height, run_len);
+	tree_class_set(ix, path, height, run.len);
 	if (left)
 		tree_class_refresh(ix, path, height, lens, n, prev_len);
 	if (right)
