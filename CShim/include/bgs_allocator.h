@@ -168,28 +168,26 @@ bgs_allocator_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t le
 	return (struct bgs_usual){space, (uint32_t)sectors, (uint32_t)flags};
 }
 
-/* Serve it from this processor's window, in one try; if not: bgs_allocator_claim_locked(). */
-static __attribute__((always_inline)) inline bool
-bgs_allocator_claim_window(struct bgs_allocator *allocator, struct bgs_usual usual,
-			   struct bgs_extent *extent_out)
-{
-	uint64_t sector;
-
-	if (usual.sectors > allocator->magazine_max)
-		return false;
-	sector = bgs_magazine_claim_once(bgs_magazine_here(allocator),
-					 allocator->window_type[usual.flags], usual.sectors);
-	if (sector == BGS_SECTOR_NONE)
-		return false;
-	extent_out->logical = sector << allocator->sector_shift;
-	extent_out->length = (uint64_t)usual.sectors << allocator->sector_shift;
-	return true;
-}
-
 /* Return: 0 or -ENOSPC: a whole search must decide. */
-static inline int bgs_allocator_claim_locked(struct bgs_allocator *allocator,
-					     struct bgs_usual usual, struct bgs_extent *extent_out)
+static inline int bgs_allocator_claim_usual(struct bgs_allocator *allocator, struct bgs_usual usual,
+					    struct bgs_extent *extent_out)
 {
+	if (usual.sectors <= allocator->magazine_max) {
+		struct bgs_magazine *magazine = bgs_magazine_here(allocator);
+		unsigned type = allocator->window_type[usual.flags];
+
+		/* One look, so that nobody calls for an empty window. */
+		if (bgs_word_bits(__atomic_load_n(&magazine->word[type], __ATOMIC_RELAXED))) {
+			uint64_t sector = bgs_magazine_claim(magazine, type, 0, usual.sectors, 1);
+
+			if (sector != BGS_SECTOR_NONE) {
+				extent_out->logical = sector << allocator->sector_shift;
+				extent_out->length = (uint64_t)usual.sectors
+						     << allocator->sector_shift;
+				return 0;
+			}
+		}
+	}
 	return allocator->paths.claim(allocator, usual.space, usual.sectors, extent_out);
 }
 
@@ -201,17 +199,18 @@ static inline int bgs_allocator_claim_locked(struct bgs_allocator *allocator,
 
 enum bgs_plain_claim {
 	BGS_PLAIN_SERVED,
-	/* No window here has it: bgs_allocator_claim_plain_locked(). */
-	BGS_PLAIN_NO_WINDOW,
+	/* Left to bgs_allocator_claim_plain_rest(). */
+	BGS_PLAIN_REST,
 	/* A claim with wishes, or a bad one. */
 	BGS_PLAIN_NOT,
 };
 
+/* Serves one sector from this processor's window, and nothing else: no call, no register saved. */
 static __attribute__((always_inline)) inline enum bgs_plain_claim
 bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words,
 			  struct bgs_extent *extent_out)
 {
-	struct bgs_usual usual;
+	uint64_t flags, length, sector;
 
 	/* The size first: a caller's struct may be a smaller one. */
 	if (__builtin_expect(words[0] != 8 * BGS_CLAIM_WORDS, 0))
@@ -220,24 +219,31 @@ bgs_allocator_claim_plain(struct bgs_allocator *allocator, const uint64_t *words
 			      words[9] | words[10]) != 0,
 			     0))
 		return BGS_PLAIN_NOT;
-	usual = bgs_allocator_usual(allocator, words[1], words[2]);
-	if (__builtin_expect(!usual.space, 0))
-		return BGS_PLAIN_NOT;
-	return bgs_allocator_claim_window(allocator, usual, extent_out) ? BGS_PLAIN_SERVED
-									: BGS_PLAIN_NO_WINDOW;
+	/* Each read once: what was checked is what is used. */
+	flags = __atomic_load_n(&words[1], __ATOMIC_RELAXED);
+	length = __atomic_load_n(&words[2], __ATOMIC_RELAXED);
+	/* A space that matches says that the flags are good. */
+	if (bgs_turned_sectors(length, allocator->sector_shift) != 1 ||
+	    __builtin_expect(flags > BGS_FLAGS_TYPE, 0) ||
+	    __builtin_expect(!bgs_dereference(allocator->only_space[flags]), 0) ||
+	    !bgs_magazine_claim_one(bgs_magazine_here(allocator), allocator->window_type[flags],
+				    &sector))
+		return BGS_PLAIN_REST;
+	extent_out->logical = sector << allocator->sector_shift;
+	extent_out->length = length;
+	return BGS_PLAIN_SERVED;
 }
 
-/*
- * What is worked out once more here need not be kept beside a claim from a window.
- * Return: as bgs_allocator_claim_locked().
- */
-static inline int bgs_allocator_claim_plain_locked(struct bgs_allocator *allocator,
-						   const uint64_t *words,
-						   struct bgs_extent *extent_out)
+/* Return: 0 or -ENOSPC: a whole search must decide, also whether the claim is a good one. */
+static inline int bgs_allocator_claim_plain_rest(struct bgs_allocator *allocator,
+						 const uint64_t *words,
+						 struct bgs_extent *extent_out)
 {
-	struct bgs_usual usual = bgs_allocator_usual(allocator, words[1], words[2]);
+	struct bgs_usual usual =
+		bgs_allocator_usual(allocator, __atomic_load_n(&words[1], __ATOMIC_RELAXED),
+				    __atomic_load_n(&words[2], __ATOMIC_RELAXED));
 
-	return usual.space ? bgs_allocator_claim_locked(allocator, usual, extent_out) : -ENOSPC;
+	return usual.space ? bgs_allocator_claim_usual(allocator, usual, extent_out) : -ENOSPC;
 }
 
 /* The same as bgs_allocator_give_back(), through the lock. */

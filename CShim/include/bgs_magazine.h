@@ -117,26 +117,25 @@ uint64_t bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64
 			    uint32_t sectors, unsigned turns);
 
 /*
- * The same without a profile and in one try. The commonest claim, of one sector, takes the lowest
- * bit; longer ones are apart, so that it saves no registers for them.
+ * The same for the commonest claim, of one sector, without a profile and in one try: it takes the
+ * lowest bit.
  */
-static __attribute__((always_inline)) inline uint64_t
-bgs_magazine_claim_once(struct bgs_magazine *magazine, unsigned type, uint32_t sectors)
+static __attribute__((always_inline)) inline bool
+bgs_magazine_claim_one(struct bgs_magazine *magazine, unsigned type, uint64_t *sector_out)
 {
 	/* Acquire: pairs with the release in bgs_magazine_open(), for tag and flags. */
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
 	uint64_t tag = __atomic_load_n(&magazine->tag[type], __ATOMIC_RELAXED);
+	unsigned bit = (unsigned)__builtin_ctz(bgs_word_bits(word) | 1u << 31);
 
-	if (!bgs_word_bits(word))
-		return BGS_SECTOR_NONE;
-	if (__builtin_expect(sectors != 1, 0))
-		return bgs_magazine_claim(magazine, type, 0, sectors, 1);
-	if (__builtin_expect(!__atomic_compare_exchange_n(&magazine->word[type], &word,
+	if (__builtin_expect(!bgs_word_bits(word), 0) ||
+	    __builtin_expect(!__atomic_compare_exchange_n(&magazine->word[type], &word,
 							  word & (word - 1), false,
 							  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED),
 			     0))
-		return BGS_SECTOR_NONE;
-	return (tag << BGS_REGION_SHIFT) + (unsigned)__builtin_ctz(bgs_word_bits(word));
+		return false;
+	*sector_out = (tag << BGS_REGION_SHIFT) + bit;
+	return true;
 }
 
 /*

@@ -7,8 +7,8 @@ internal import CShim
 /// What came of a claim that may be of the usual kind.
 package enum PlainClaim {
     case served
-    /// It has to go through a group's lock.
-    case noWindow
+    /// It is for `claimPlainRest`.
+    case rest
     /// Left to whoever checks it.
     case notPlain
 }
@@ -41,11 +41,12 @@ package struct AllocatorHandle {
         return unsafe GroupReference(opaque: group)
     }
 
-    /// Serves, without a lock, the claim that a `struct bg_claim_options` of any size asks for.
+    /// Serves, without a lock or a call, the claim of one sector that a `struct bg_claim_options` of any
+    /// size asks for.
     ///
     /// - Parameter extent: a `struct bg_extent`, set only where the claim was served.
     @inline(__always)
-    package func claimFromWindow<Options, Claimed>(
+    package func claimPlain<Options, Claimed>(
         _ options: UnsafePointer<Options>,
         extent: UnsafeMutablePointer<Claimed>
     ) -> PlainClaim {
@@ -56,18 +57,18 @@ package struct AllocatorHandle {
         )
         switch result {
         case BGS_PLAIN_SERVED: return .served
-        case BGS_PLAIN_NO_WINDOW: return .noWindow
+        case BGS_PLAIN_REST: return .rest
         default: return .notPlain
         }
     }
 
-    /// The same through a group's lock, after `noWindow`. false: the whole search must decide.
+    /// The others without a wish, through a window or a group's lock. false: the whole search must decide.
     @inline(__always)
-    package func claimThroughLock<Options, Claimed>(
+    package func claimPlainRest<Options, Claimed>(
         _ options: UnsafePointer<Options>,
         extent: UnsafeMutablePointer<Claimed>
     ) -> Bool {
-        unsafe bgs_allocator_claim_plain_locked(
+        unsafe bgs_allocator_claim_plain_rest(
             core,
             UnsafeRawPointer(options).assumingMemoryBound(to: UInt64.self),
             UnsafeMutableRawPointer(extent).assumingMemoryBound(to: bgs_extent.self)
@@ -82,10 +83,8 @@ package struct AllocatorHandle {
         let usual = unsafe bgs_allocator_usual(core, flags, length)
         guard unsafe usual.space != nil else { return nil }
         var extent = bgs_extent()
-        let served =
-            unsafe bgs_allocator_claim_window(core, usual, &extent)
-            || bgs_allocator_claim_locked(core, usual, &extent) == 0
-        return served ? extent.logical : nil
+        let result = unsafe bgs_allocator_claim_usual(core, usual, &extent)
+        return result == 0 ? extent.logical : nil
     }
 
     /// Says that many ranges are free, in any order; sorts them.

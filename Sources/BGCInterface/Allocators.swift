@@ -120,24 +120,24 @@ public func bg_claim(
     _ options: UnsafePointer<bg_claim_options>?,
     _ extent_out: UnsafeMutablePointer<bg_extent>?
 ) -> CInt {
-    guard let allocator = unsafe allocator, let options = unsafe options,
-        let out = unsafe extent_out
-    else { return refuseNull() }
-    switch unsafe AllocatorHandle(opaque: allocator).claimFromWindow(options, extent: out) {
+    guard let allocator = unsafe allocator else { return refuseArgument("allocator is NULL") }
+    guard let options = unsafe options else { return refuseArgument("options is NULL") }
+    guard let out = unsafe extent_out else { return refuseArgument("extent_out is NULL") }
+    switch unsafe AllocatorHandle(opaque: allocator).claimPlain(options, extent: out) {
     case .served: return 0
-    case .noWindow: return unsafe claimThroughLock(allocator, options, out)
+    case .rest: return unsafe claimPlainRest(allocator, options, out)
     case .notPlain: return unsafe claimWithWishes(allocator, options, out)
     }
 }
 
-/// Apart, so that a claim from a window saves no registers for it.
+/// Apart, so that what is served at once saves no registers for it.
 @inline(never)
-private func claimThroughLock(
+private func claimPlainRest(
     _ allocator: OpaquePointer,
     _ options: UnsafePointer<bg_claim_options>,
     _ out: UnsafeMutablePointer<bg_extent>
 ) -> CInt {
-    if unsafe AllocatorHandle(opaque: allocator).claimThroughLock(options, extent: out) { return 0 }
+    if unsafe AllocatorHandle(opaque: allocator).claimPlainRest(options, extent: out) { return 0 }
     return unsafe claimWithWishes(allocator, options, out)
 }
 
@@ -181,9 +181,8 @@ public func bg_give_back(
     _ allocator: OpaquePointer?,
     _ extent: UnsafePointer<bg_extent>?
 ) -> CInt {
-    guard let allocator = unsafe allocator, let extent = unsafe extent else {
-        return refuseNull()
-    }
+    guard let allocator = unsafe allocator else { return refuseArgument("allocator is NULL") }
+    guard let extent = unsafe extent else { return refuseArgument("extent is NULL") }
     return unsafe returnCode(
         AllocatorHandle(opaque: allocator).giveBack(extent.pointee.logical, extent.pointee.length)
     )
