@@ -141,11 +141,6 @@ struct bgs_wish {
  * All of these take the free-space lock themselves. Ranges lie inside the group.
  * Errors: negative errno; a refused call changes nothing.
  */
-/*
- * Say that a range is free, in bytes, which need not be whole sectors of the group. 0, -EEXIST,
- * or -EINVAL.
- */
-int bgs_group_add(struct bgs_group *group, uint64_t logical, uint64_t length);
 /* 0 or -ENOENT. */
 int bgs_group_remove(struct bgs_group *group, uint64_t sector, uint64_t sectors);
 /*

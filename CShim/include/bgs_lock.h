@@ -10,7 +10,7 @@
  *
  * A thread may take a lock only if its class is above every class it holds.
  * Builds with BGS_CHECK_LOCKS keep the held classes per thread and stop at the
- * first violation; every lock is taken from C, so one define decides for all.
+ * first violation; there every lock is taken from C, so one define decides for all.
  */
 #ifndef BGS_LOCK_H
 #define BGS_LOCK_H

@@ -18,7 +18,7 @@
 #ifndef BGS_GROUP_LOCKED_H
 #define BGS_GROUP_LOCKED_H
 
-#include "bgs_group.h"
+#include "bgs_group_add.h"
 #include "bgs_paths.h"
 
 /* Give pages back: takes the lock twice more. Called without any spin lock. */
@@ -81,18 +81,6 @@ static inline void group_unlock_trim(struct bgs_group *group)
 	bgs_spin_unlock(&group->lock);
 	if (__builtin_expect(trim, 0))
 		bgs_group_trim(group);
-}
-
-/* Space was said to be free. */
-static inline void group_note_added(struct bgs_group *group, uint32_t sectors)
-{
-	uint32_t added = group->added_sectors + sectors;
-
-	/*
-	 * Past the group's size some of the range must have been claimed: whoever gives a
-	 * claim back this way, as the seed does, ends the claim.
-	 */
-	group->added_sectors = added > bgs_group_sectors(group) ? bgs_group_sectors(group) : added;
 }
 
 /* A run of this length came. The group is claimable. */

@@ -314,7 +314,7 @@ static int path_add(struct bgs_group *group, uint32_t start, uint32_t sectors)
 	int ret = add_noted(group, start, sectors);
 
 	if (ret == 0)
-		group_note_added(group, sectors);
+		bgs_group_note_added(group, sectors);
 	return ret;
 }
 

@@ -25,7 +25,18 @@ public func bg_group_add_free_space(
     _ length: UInt64
 ) -> CInt {
     guard let group = unsafe group else { return refuseArgument("group is NULL") }
-    return unsafe returnCode(GroupReference(opaque: group).addFreeSpace(logical, length))
+    if unsafe GroupReference(opaque: group).addFreeSpaceAlone(logical, length) { return 0 }
+    return unsafe addFreeSpaceRest(group, logical, length)
+}
+
+/// Apart, so that the usual one saves no registers for it.
+@inline(never)
+private func addFreeSpaceRest(
+    _ group: OpaquePointer,
+    _ logical: UInt64,
+    _ length: UInt64
+) -> CInt {
+    unsafe returnCode(GroupReference(opaque: group).addFreeSpace(logical, length))
 }
 
 @c @implementation

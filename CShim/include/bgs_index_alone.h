@@ -38,12 +38,16 @@ static inline uint64_t *bgs_map_words(const struct bgs_index *ix)
 	return (uint64_t *)ix->area;
 }
 
-/* A hint: what an add at @start will wait for, before the lock is there. */
-static inline void bgs_index_prefetch_add(const struct bgs_index *ix, uint32_t start)
+/*
+ * Before the lock is there, so a hint: whether the index takes a run alone, and then what an add at
+ * @start will wait for is fetched.
+ */
+static inline bool bgs_index_prefetch_alone(const struct bgs_index *ix, uint32_t start)
 {
-	if (__atomic_load_n(&ix->takes_alone, __ATOMIC_RELAXED))
-		__builtin_prefetch(__atomic_load_n(&ix->area, __ATOMIC_RELAXED) + start / 64 * 8,
-				   1);
+	if (!__atomic_load_n(&ix->takes_alone, __ATOMIC_RELAXED))
+		return false;
+	__builtin_prefetch(__atomic_load_n(&ix->area, __ATOMIC_RELAXED) + start / 64 * 8, 1);
+	return true;
 }
 
 /*
