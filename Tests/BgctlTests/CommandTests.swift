@@ -318,7 +318,7 @@ struct CommandTests {
         let image = try TestImage()
         let outcome = try Program.run("claim", "--sizes", "1G", "--count", "5", image.path)
         #expect(outcome.status == 1)
-        #expect(outcome.output.contains("too full"))
+        #expect(outcome.output.contains("shorter than what is wanted"))
         #expect(outcome.complaint == "bgctl: no claim could be served\n")
     }
 }
