@@ -134,8 +134,13 @@ extension Allocator {
         }
         if !statistics.isCached {
             if group.cacheError != 0 {
-                text.append("its free space could not be read: error ")
-                text.append(UInt64(-group.cacheError))
+                text.append("its free space could not be read: ")
+                if let words = source?.cacheFailureWords(ofGroupAt: group.logical) {
+                    for byte in words { text.append(byte: byte) }
+                } else {
+                    text.append("error ")
+                    text.append(UInt64(-group.cacheError))
+                }
                 return false
             }
             if group.length < UInt64(wish.sectorsMin) << UInt64(sectorShift) {
