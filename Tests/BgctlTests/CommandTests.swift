@@ -230,6 +230,24 @@ struct CommandTests {
         #expect(reader.text.contains("METADATA|DUP"))
     }
 
+    @Test func theMapIsNotWrittenOverTheImage() throws {
+        let image = try TestImage(devices: 2)
+        let folder = try Folder()
+        let link = folder.path("link.svg")
+        try FileManager.default.createSymbolicLink(
+            atPath: link,
+            withDestinationPath: image.paths[1]
+        )
+        for output in [image.paths[0], image.paths[1], link] {
+            let arguments = ["map", "--output", output] + image.paths
+            expectComplaint(
+                try Program.execute(#require(Program.path), arguments),
+                "\(output): is the image itself"
+            )
+        }
+        #expect(try Program.run("info", image.paths[0], image.paths[1]).status == 0)
+    }
+
     @Test(arguments: [40, 80, 200])
     func theMapKeepsWithinTheWidthOfTheTerminal(columns: Int) throws {
         let image = try TestImage()
