@@ -10,7 +10,8 @@
  *
  * Errors:  every function that can fail returns 0 or a negative errno, and
  *          leaves its out-parameters alone when it fails. A refused call
- *          changes nothing.
+ *          changes nothing. (bg_explain() returns a length where it succeeds,
+ *          a walk what its callback stopped it with.)
  * Units:   addresses and lengths are bytes; addresses are logical (the file
  *          system's own address space), never device offsets.
  * Threads: every function may be called from any thread at any time, on the

@@ -25,7 +25,8 @@ extern "C" {
  * @path:	null-terminated path.
  * @flags:	BGS_OPEN_*; without any, for reading only.
  *
- * Return: a file descriptor (closed on exec), or a negative errno.
+ * Return: a file descriptor (closed on exec), -EINVAL for what is neither of the two, or another
+ * negative errno.
  */
 int bgs_open(const char *path, unsigned int flags);
 

@@ -20,8 +20,14 @@ _Static_assert(sizeof(off_t) == 8, "device offsets need 64 bits");
 int bgs_open(const char *path, unsigned int flags)
 {
 	int mode = (flags & BGS_OPEN_WRITE) ? O_RDWR : O_RDONLY;
+	struct stat st;
 	int fd;
 
+	/* Before it is opened: a pipe would wait for a writer, a tape would wind. */
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return -EINVAL;
 	do {
 		fd = open(path, mode | O_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);

@@ -23,6 +23,14 @@ public protocol BlockGroupSource: AnyObject {
 
     /// Whether any device has a hole for a chunk of these flags, for `explain`; nil: not known.
     func hasRoomForChunk(flags: BlockGroupFlags) -> Bool?
+
+    /// What kept the free space of a group from being learnt, for people, in UTF-8; nil: no more is
+    /// known than the error. May take as long as learning it.
+    func cacheFailureWords(ofGroupAt logical: UInt64) -> [UInt8]?
+}
+
+extension BlockGroupSource {
+    public func cacheFailureWords(ofGroupAt logical: UInt64) -> [UInt8]? { nil }
 }
 
 /// A concurrent extent allocator over block groups. May be used from any number of threads.
@@ -30,7 +38,7 @@ public protocol BlockGroupSource: AnyObject {
 public final class Allocator: @unchecked Sendable {
     /// The shim's state; freed with this object.
     let core: UnsafeMutablePointer<bgs_allocator>
-    private let source: (any BlockGroupSource)?
+    let source: (any BlockGroupSource)?
     private let cachesLazily: Bool
     let allocatesChunks: Bool
 
@@ -218,6 +226,37 @@ public final class Allocator: @unchecked Sendable {
         unsafe bgs_chunk_end(core, flags, result)
         bgs_probe_chunk(flags, length, result)
         return result
+    }
+
+    /// What kept a group's free space from being learnt, in words: of `group`, or of the first one that
+    /// has this error.
+    ///
+    /// - Returns: false: no more is known than the error.
+    package func appendCacheFailure(
+        of group: GroupReference?,
+        _ error: AllocationError,
+        to text: inout TextBuffer
+    ) -> Bool {
+        let found = group?.logical ?? firstGroup(withCacheError: -error.errno)
+        guard let found, let words = source?.cacheFailureWords(ofGroupAt: found) else {
+            return false
+        }
+        text.append("block group ")
+        text.append(found)
+        text.append(": ")
+        for byte in words { text.append(byte: byte) }
+        return true
+    }
+
+    private func firstGroup(withCacheError result: CInt) -> UInt64? {
+        var logical: UInt64 = 0
+        // Ends: every group begins above the one before.
+        while let group = reference(endingAbove: logical) {
+            defer { group.put() }
+            if group.cacheError == result { return group.logical }
+            logical = group.logical + group.length
+        }
+        return nil
     }
 
     /// Whether the source knows of room for a chunk; nil: not known.

@@ -149,8 +149,9 @@ private func claimWithWishes(
     _ out: UnsafeMutablePointer<bg_extent>
 ) -> CInt {
     guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
-    return returnCode { () throws(AllocationError) in
-        let extent = try unsafe AllocatorHandle(opaque: allocator).allocator.claimExtent(request)
+    let owner = unsafe AllocatorHandle(opaque: allocator).allocator
+    return returnCode(owner) { () throws(AllocationError) in
+        let extent = try owner.claimExtent(request)
         unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
     }
 }

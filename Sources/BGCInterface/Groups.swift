@@ -59,8 +59,8 @@ public func bg_group_claim(
         return refuseNull()
     }
     guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
-    return returnCode { () throws(AllocationError) in
-        let reference = unsafe GroupReference(opaque: group)
+    let reference = unsafe GroupReference(opaque: group)
+    return returnCode(reference.allocator, reference) { () throws(AllocationError) in
         let extent = try reference.allocator.claim(request, in: reference)
         unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
     }
@@ -106,7 +106,10 @@ public func bg_group_for_each_free(
         return refuseNull()
     }
     let reference = unsafe GroupReference(opaque: group)
-    let cached = returnCode(reference.allocator.cacheFreeSpace(of: reference))
+    let allocator = reference.allocator
+    let cached = returnCode(allocator, reference) { () throws(AllocationError) in
+        try check(allocator.cacheFreeSpace(of: reference))
+    }
     if cached != 0 { return cached }
     var logical = reference.logical
     // Ends: every run ends above the one before.

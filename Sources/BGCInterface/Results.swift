@@ -64,6 +64,23 @@ func returnCode(_ body: () throws(AllocationError) -> Void) -> CInt {
     }
 }
 
+/// Runs a body that may have to learn the free space of `group`, or of any; what kept it from that is
+/// told in the words of whoever read it.
+@inline(__always)
+func returnCode(
+    _ allocator: Allocator,
+    _ group: GroupReference? = nil,
+    _ body: () throws(AllocationError) -> Void
+) -> CInt {
+    do throws(AllocationError) {
+        try body()
+        return 0
+    } catch {
+        keepText(error, allocator, group)
+        return error.returnCode
+    }
+}
+
 /// Runs a body that throws a file system's error.
 func filesystemReturnCode(_ body: () throws(FilesystemError) -> Void) -> CInt {
     do throws(FilesystemError) {
@@ -79,6 +96,21 @@ func filesystemReturnCode(_ body: () throws(FilesystemError) -> Void) -> CInt {
 
 private func keepText(_ error: AllocationError) {
     ErrorText.set { $0.append(error.text) }
+}
+
+@inline(never)
+private func keepText(
+    _ error: AllocationError,
+    _ allocator: Allocator,
+    _ group: GroupReference?
+) {
+    switch error.code {
+    case .noSpace, .invalidArgument, .readOnly: return keepText(error)
+    default: break
+    }
+    var isKnown = false
+    ErrorText.set { isKnown = allocator.appendCacheFailure(of: group, error, to: &$0) }
+    if !isKnown { keepText(error) }
 }
 
 extension AllocationError {

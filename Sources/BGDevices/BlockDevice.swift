@@ -146,6 +146,7 @@ package final class FileDevice: BlockDevice {
         _ code: FilesystemError.Code,
         _ use: bgs_device_use
     ) -> StaticString {
+        if code == .invalidArgument { return "neither a file nor a block device" }
         guard code == .busy else { return "cannot be opened" }
         return switch use {
         case BGS_DEVICE_MOUNTED: "is mounted"

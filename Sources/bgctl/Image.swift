@@ -152,22 +152,32 @@ final class Image {
     }
 }
 
+/// A path as a message names it.
+private func quoted(_ path: String) -> String { path.isEmpty ? "''" : path }
+
 /// An error with the path of the device instead of its number.
 func describe(_ error: FilesystemError, paths: [String]) -> String {
     var error = error
     var prefix = ""
     if let index = error.deviceIndex, Int(index) < paths.count {
-        prefix = paths[Int(index)] + ": "
+        prefix = quoted(paths[Int(index)]) + ": "
         error.deviceIndex = nil
         // The path says already that it is a device.
         if error.subject.description == "device", error.devid == nil { error.subject = "" }
     } else if error.root == nil, error.subject.description != "volume", paths.count == 1 {
-        prefix = paths[0] + ": "
+        prefix = quoted(paths[0]) + ": "
     }
     // What a system call said is best said in the system's words.
     if case .notFound = error.code { return prefix + error.message + ": " + errorText(error.errno) }
-    guard case .system(let number) = error.code else { return prefix + error.message }
-    let message = error.message
+    var message = error.message
+    // So is which other device is meant, by its path.
+    let otherNumber = "device \(error.value ?? 0)"
+    if error.what.description.hasSuffix(" device %"), let other = error.value,
+        other < UInt64(paths.count), message.hasSuffix(otherNumber)
+    {
+        message = message.dropLast(otherNumber.count) + quoted(paths[Int(other)])
+    }
+    guard case .system(let number) = error.code else { return prefix + message }
     let suffix = " (errno \(number))"
     let plain = message.hasSuffix(suffix) ? String(message.dropLast(suffix.count)) : message
     return prefix + plain + ": " + errorText(number)

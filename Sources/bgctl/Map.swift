@@ -33,6 +33,9 @@ struct Map: ParsableCommand {
 
     func run() throws {
         let image = try Image(options, source: source.source)
+        if let output, let file = FileID(output), FileID.ofFiles(image.paths).contains(file) {
+            throw Failure("\(output): is the image itself; the picture needs another file")
+        }
         image.learn()
         if let output {
             try writeFile(SVGMap(image).text(), path: output)

@@ -73,6 +73,34 @@ import Testing
         #expect(!text.contains("would find space"))
     }
 
+    @Test func aGroupIsTooShortThoughAllOfItIsFree() throws {
+        let allocator = try Allocator()
+        try allocator.addFreeGroup(0, MiB)
+        let text = try text(allocator, 2 * MiB)
+        #expect(line(text, 0).contains("1 MiB free in 1 run: shorter than what is wanted"))
+    }
+
+    /// What no group can hold is refused before any is searched, and explained all the same.
+    @Test(arguments: [(1 << 31) * sector, 1 << 50, UInt64.max & ~(sector - 1)])
+    func moreThanAnyGroupCanHoldIsExplained(length: UInt64) throws {
+        let allocator = try Allocator()
+        try allocator.addFreeGroup(0, MiB)
+        try allocator.addFreeGroup(MiB, ((1 << 31) - 1) * sector)
+        #expect(allocator.refusal(length) == .noSpace)
+        let text = try text(allocator, length)
+        #expect(text.hasPrefix("wanted: "))
+        for logical in [0, MiB] {
+            #expect(line(text, logical).contains("shorter than what is wanted"), "\(text)")
+        }
+        #expect(!text.contains("would find space"))
+        #expect(
+            try self.text(allocator, length) { $0.lengthMin = sector }.contains("would find space")
+        )
+        #expect(throws: AllocationError(.invalidArgument)) {
+            try self.text(allocator, length) { $0.alignment = 1 }
+        }
+    }
+
     @Test func aGroupIsTooFragmentedAndItsLargestRunIsTold() throws {
         let allocator = try Allocator()
         let group = try allocator.addGroup(logical: 0, length: MiB, flags: .data)

@@ -95,6 +95,20 @@ import Testing
         #expect(error?.code == .io && error?.errno == 5)
     }
 
+    /// A pipe without a writer would be waited for.
+    @Test(.timeLimit(.minutes(1)), arguments: [true, false])
+    func whatIsNeitherAFileNorABlockDeviceIsRefusedUnopened(writable: Bool) throws {
+        let pipe = folder.path("pipe")
+        #expect(mkfifo(pipe, 0o600) == 0)
+        for path in [pipe, folder.url.path, "/dev/null"] {
+            let error = failure {
+                _ = try path.withCString { try FileDevice(path: $0, writable: writable) }
+            }
+            #expect(error?.code == .invalidArgument)
+            #expect(error?.message == "device: neither a file nor a block device")
+        }
+    }
+
     @Test func aReadOnlyFileIsNotWritten() throws {
         let device = try path.withCString { try FileDevice(path: $0, writable: false) }
         #expect(failure { try write(device, 0, [1]) }?.code == .system(9))

@@ -119,7 +119,13 @@ struct CommandTests {
         try expect("no btrfs", text)
         try expect("no btrfs", empty)
         try expect("neither a file nor a block device", "/")
-        try expect("same device", image.path, text, image.path)
+        let pipe = folder.path("pipe")
+        #expect(mkfifo(pipe, 0o600) == 0)
+        try expect(pipe + ": neither a file nor a block device", pipe)
+        try expect("'': ", "")
+        try expect("same device as \(image.path)\n", image.path, text, image.path)
+        let other = try TestImage()
+        try expect("another file system than \(image.path)\n", image.path, other.path)
         try expect("--bogus", "--bogus", image.path)
 
         let file = try #require(FileHandle(forUpdatingAtPath: image.path))
@@ -230,6 +236,24 @@ struct CommandTests {
         #expect(reader.text.contains("METADATA|DUP"))
     }
 
+    @Test func theMapIsNotWrittenOverTheImage() throws {
+        let image = try TestImage(devices: 2)
+        let folder = try Folder()
+        let link = folder.path("link.svg")
+        try FileManager.default.createSymbolicLink(
+            atPath: link,
+            withDestinationPath: image.paths[1]
+        )
+        for output in [image.paths[0], image.paths[1], link] {
+            let arguments = ["map", "--output", output] + image.paths
+            expectComplaint(
+                try Program.execute(#require(Program.path), arguments),
+                "\(output): is the image itself"
+            )
+        }
+        #expect(try Program.run("info", image.paths[0], image.paths[1]).status == 0)
+    }
+
     @Test(arguments: [40, 80, 200])
     func theMapKeepsWithinTheWidthOfTheTerminal(columns: Int) throws {
         let image = try TestImage()
@@ -318,7 +342,7 @@ struct CommandTests {
         let image = try TestImage()
         let outcome = try Program.run("claim", "--sizes", "1G", "--count", "5", image.path)
         #expect(outcome.status == 1)
-        #expect(outcome.output.contains("too full"))
+        #expect(outcome.output.contains("shorter than what is wanted"))
         #expect(outcome.complaint == "bgctl: no claim could be served\n")
     }
 }

@@ -242,6 +242,24 @@ struct FileCommandTests {
         #expect(outcome.output.hasPrefix("put \(21 - skipped) files, 1 directory"))
     }
 
+    @Test func theImageIsNotReplacedByWhatComesOutOfIt() throws {
+        try format("256M")
+        let tree = folder.path("tree")
+        try FileManager.default.createDirectory(atPath: tree, withIntermediateDirectories: true)
+        for name in ["image", "other"] { _ = try write(5000, "tree/\(name)") }
+        let first = try write(100, "first")
+        #expect(link(first, tree + "/second") == 0 && link(first, tree + "/third") == 0)
+        try run("put", image, tree + "/.", "/")
+        try expectComplaint("\(image): is the image itself", "get", image, "/other", image)
+        try expectComplaint("\(image): is the image itself", "get", image, "/second", image)
+        // Of a tree the rest is copied.
+        try expectComplaint("image: is the image itself", "get", image, "/.", folder.path("."))
+        for name in ["other", "second", "third"] {
+            #expect(try readFile(folder.path(name)) == readFile("\(tree)/\(name)"))
+        }
+        try expectSound()
+    }
+
     @Test func damagedDataIsNamedAndLeftOut() throws {
         try format("256M")
         let pattern = [UInt8]("a pattern that is nowhere else in the image".utf8)

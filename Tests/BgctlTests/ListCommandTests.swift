@@ -186,7 +186,7 @@ struct ListCommandTests {
             ([missing, "/"], "\(missing): cannot be opened: No such file or directory"),
             ([text, "/"], "\(text): no btrfs file system on it"),
             ([folder.path("tree"), "/"], "neither a file nor a block device"),
-            ([image, image, "/"], "is the same device as device 0"),
+            ([image, image, "/"], "is the same device as \(image)"),
             (["--bogus", image, "/"], "--bogus"),
         ]
         for (words, complaint) in cases {

@@ -53,7 +53,7 @@ struct MkfsTests {
         let before = try Data(contentsOf: URL(fileURLWithPath: image))
         let refusals: [([String], String)] = [
             (["mkfs", image], "\(image): holds a btrfs file system; --force overwrites it"),
-            (["mkfs", image, image], "\(image): is the same device as device 0"),
+            (["mkfs", image, image], "\(image): is the same device as \(image)"),
             (["mkfs", "--data", "raid7", image], "'raid7' is not a profile"),
             (["mkfs", "--data", "raid1", image], "data profile: needs 2 devices, 1 given"),
             (["mkfs", "--size", "8M", folder.path("none")], "is too small"),

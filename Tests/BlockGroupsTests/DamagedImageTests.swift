@@ -101,6 +101,10 @@ struct DamagedImageTests {
         )
         expectRefused(.missingDevice, "devid=2", [image.paths[0]])
         expectRefused(.missingDevice, "devid=1", [image.paths[1]])
+        // The address is the chunk's.
+        let reader = try FilesystemReader.open(paths: image.paths)
+        let group = try #require(reader.blockGroups.first { $0.flags.type == .data })
+        expectRefused(.missingDevice, "chunk: logical=\(group.logical) devid", [image.paths[0]])
     }
 
     @Test func aTruncatedDeviceIsRefused() throws {

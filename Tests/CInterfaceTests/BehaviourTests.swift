@@ -244,6 +244,16 @@ private final class Hooked {
         #expect(bg_explain(allocator.pointer, &options, &whole, -1) == -EINVAL, "SIZE_MAX")
     }
 
+    @Test func whatNoGroupCouldHoldIsExplainedToo() throws {
+        let allocator = try TestAllocator()
+        try allocator.addFree(0, MiB)
+        for length in [1 << 43, 1 << 50, UInt64.max & ~(sector - 1)] {
+            #expect(allocator.claim(claimOptions(length)).result == -ENOSPC)
+            var options = claimOptions(length)
+            #expect(bg_explain(allocator.pointer, &options, nil, 0) > 0, "\(length)")
+        }
+    }
+
     @Test func anExplanationClaimsNothing() throws {
         let allocator = try TestAllocator()
         try allocator.addFree(0, MiB)

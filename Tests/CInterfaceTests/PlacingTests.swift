@@ -10,7 +10,7 @@ import Testing
 
 @testable import BGCInterface
 
-private final class Image {
+final class Image {
     let path = FileManager.default.temporaryDirectory
         .appendingPathComponent("blockgroups-" + UUID().uuidString).path
 

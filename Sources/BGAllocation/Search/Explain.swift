@@ -9,8 +9,8 @@ extension Allocator {
     package func explain(_ request: ClaimRequest, into text: inout TextBuffer)
         throws(AllocationError)
     {
-        let wish = try Wish(request, sectorShift: sectorShift)
-        append(wish, request, to: &text)
+        let wish = try explainable(request)
+        append(request, to: &text)
 
         var groups = 0
         var fitting = 0
@@ -56,12 +56,28 @@ extension Allocator {
         return ""
     }
 
-    private func append(_ wish: Wish, _ request: ClaimRequest, to text: inout TextBuffer) {
+    /// The request as a wish. Of more than any group can have, one sector more than that is left.
+    private func explainable(_ request: ClaimRequest) throws(AllocationError) -> Wish {
+        do throws(AllocationError) {
+            return try Wish(request, sectorShift: sectorShift)
+        } catch {
+            guard error.code == .noSpace else { throw error }
+        }
+        var short = request
+        short.length = sectorSize
+        short.lengthMin = 0
+        var wish = try Wish(short, sectorShift: sectorShift)
+        wish.sectors = 1 << 31
+        wish.sectorsMin = wish.sectors
+        return wish
+    }
+
+    private func append(_ request: ClaimRequest, to text: inout TextBuffer) {
         text.append("wanted: ")
         text.append(bytes: request.length)
-        if wish.sectorsMin < wish.sectors {
+        if request.lengthMin != 0, request.lengthMin < request.length {
             text.append(", at least ")
-            text.append(bytes: UInt64(wish.sectorsMin) << UInt64(sectorShift))
+            text.append(bytes: request.lengthMin)
         }
         text.append(" of ")
         appendWords(request.flags, to: &text)
@@ -118,8 +134,13 @@ extension Allocator {
         }
         if !statistics.isCached {
             if group.cacheError != 0 {
-                text.append("its free space could not be read: error ")
-                text.append(UInt64(-group.cacheError))
+                text.append("its free space could not be read: ")
+                if let words = source?.cacheFailureWords(ofGroupAt: group.logical) {
+                    for byte in words { text.append(byte: byte) }
+                } else {
+                    text.append("error ")
+                    text.append(UInt64(-group.cacheError))
+                }
                 return false
             }
             if group.length < UInt64(wish.sectorsMin) << UInt64(sectorShift) {
@@ -153,7 +174,7 @@ extension Allocator {
             text.append(" kept for super block copies")
         }
         if statistics.freeBytes < leastBytes {
-            text.append(": too full")
+            text.append(group.length < leastBytes ? ": shorter than what is wanted" : ": too full")
             return false
         }
         if statistics.largestRun < leastBytes {

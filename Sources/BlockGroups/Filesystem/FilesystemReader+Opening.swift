@@ -50,6 +50,8 @@ func loadChunks(_ reader: TreeReader, into volume: Volume) throws(FilesystemErro
                 }
             }
         } catch {
+            // An address of its own is the chunk's, and no block's.
+            guard error.logical == nil else { throw error }
             throw error.located(root: ObjectID.chunkTree, logical: cursor.leaf.logical)
         }
         found = try cursor.next()

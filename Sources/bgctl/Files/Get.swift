@@ -14,7 +14,7 @@ struct Get: ParsableCommand {
             Where dest is a directory, the source goes into it under its own name; otherwise dest is \
             the name that it gets. "/folder/." stands for what is in the folder, and "/" for all \
             there is. Directories that are there already stay and get more in them; other files of \
-            the same name are replaced.
+            the same name are replaced, but never the image itself.
 
             Kept are contents, holes, modes, times, extended attributes, symbolic links, pipes, \
             sockets and hard links; for root, also owners and device files. The image is only read.

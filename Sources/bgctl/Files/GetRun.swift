@@ -48,10 +48,13 @@ final class GetRun: Sendable {
     let queue = WorkQueue<GetWork>(limit: 256)
     /// The first name of each inode that has several.
     let links = Mutex<[UInt64: [UInt8]]>([:])
+    /// The images themselves, which may lie where something is to go.
+    let imageFiles: Set<FileID>
 
     init(_ filesystem: Filesystem, _ images: [String]) {
         self.filesystem = filesystem
         self.images = images
+        imageFiles = FileID.ofFiles(images)
     }
 
     /// - Throws: `ImageFileError` where nothing could be copied; `HostError`.

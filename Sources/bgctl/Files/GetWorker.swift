@@ -8,6 +8,11 @@ import Glibc
 import HostFiles
 import Synchronization
 
+/// By the name that a file was to get there is one of the images.
+private struct TargetIsImage: Error {
+    let path: String
+}
+
 @safe
 final class GetWorker {
     private static let pieceBytes = 1 << 20
@@ -30,6 +35,8 @@ final class GetWorker {
                 try copy(item)
             } catch let error as ImageFileError {
                 run.counts.skip(error.message(run.images))
+            } catch let error as TargetIsImage {
+                run.counts.skip("\(error.path): is the image itself")
             } catch {
                 run.queue.stop(error)
             }
@@ -59,8 +66,17 @@ final class GetWorker {
         if let file { try fill(file, item, metadata) }
     }
 
+    /// - Throws: `TargetIsImage`, so that nothing is copied in the place of what it is copied from.
     private func removeOld(_ item: GetWork) throws {
         let folder = item.folder.folder
+        var status = stat()
+        let found = unsafe withPath(item.name) {
+            unsafe fstatat(folder.descriptor, $0, &status, AT_SYMLINK_NOFOLLOW)
+        }
+        if found != 0, errno == ENOENT { return }
+        if found == 0, run.imageFiles.contains(FileID(status)) {
+            throw TargetIsImage(path: folder.path(of: item.name))
+        }
         let failed = unsafe withPath(item.name) { unsafe unlinkat(folder.descriptor, $0, 0) }
         guard failed == 0 || errno == ENOENT else { throw folder.error(item.name) }
     }

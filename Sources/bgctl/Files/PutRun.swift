@@ -13,17 +13,6 @@ import Glibc
 import HostFiles
 import Synchronization
 
-/// Which inode of the machine's a file is.
-struct FileID: Hashable {
-    let device: UInt64
-    let inode: UInt64
-
-    init(_ status: stat) {
-        device = UInt64(status.st_dev)
-        inode = UInt64(status.st_ino)
-    }
-}
-
 /// What is to be copied: a name in a folder.
 struct PutSource {
     let folder: HostFolder
@@ -72,12 +61,7 @@ final class PutRun: Sendable {
 
     init(_ filesystem: Filesystem, _ paths: [String]) throws {
         self.filesystem = filesystem
-        var images: Set<FileID> = []
-        for path in paths {
-            var status = stat()
-            if unsafe stat(path, &status) == 0 { images.insert(FileID(status)) }
-        }
-        self.images = images
+        images = FileID.ofFiles(paths)
     }
 
     /// - Throws: `ImageFileError`; `HostError` where nothing could be copied.

@@ -1,0 +1,78 @@
+//===-- DamageTests.swift - what a C program hears of damage that opening does not meet --------------===//
+// Groups are read when a claim first needs them: the call that failed for one says what is wrong and
+// where, on every thread that asks, and so does the explanation.
+// Not covered here: which damage is found (BlockGroupsTests).
+
+import CBlockGroups
+import Foundation
+import Testing
+
+@Suite struct DamageTests {
+    /// Overwrites two bytes of each block of the free-space tree, in all copies.
+    private func damageFreeSpaceTree(_ path: String) throws {
+        let file = try #require(FileHandle(forUpdatingAtPath: path))
+        defer { try? file.close() }
+        try file.seek(toOffset: 65536 + 32)
+        let fsid = try #require(try file.read(upToCount: 16))
+        let end = try file.seekToEnd()
+        var damaged = 0
+        for offset in stride(from: UInt64(1 << 20), to: end, by: 16384) {
+            try file.seek(toOffset: offset + 32)
+            guard let header = try file.read(upToCount: 64), header.prefix(16) == fsid,
+                header[56] == 10, header[57] == 0
+            else { continue }
+            try file.seek(toOffset: offset + 200)
+            try file.write(contentsOf: Data([0x5a, 0xa5]))
+            damaged += 1
+        }
+        try #require(damaged > 0)
+    }
+
+    @Test func aGroupThatCannotBeReadIsToldOfInTheWordsOfItsReader() throws {
+        let image = try Image()
+        try damageFreeSpaceTree(image.path)
+        let fs = try image.open(1)
+        defer { bg_fs_close(fs) }
+        let allocator = bg_fs_allocator(fs)
+        var options = claimOptions(65536)
+        var extent = bg_extent(logical: 1, length: 2)
+        // Once by whoever reads it, then from what is kept with the group.
+        for _ in 0..<2 {
+            #expect(bg_claim(allocator, &options, &extent) == -EUCLEAN)
+            #expect(lastError().hasPrefix("block group "), "\(lastError())")
+            #expect(lastError().contains("corrupt leaf: root=10 block="), "\(lastError())")
+        }
+        #expect(extent.logical == 1 && extent.length == 2)
+
+        var text = [CChar](repeating: 0, count: 4096)
+        #expect(bg_explain(allocator, &options, &text, text.count) > 0)
+        let explained = String(decoding: text.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        #expect(explained.contains("could not be read: corrupt leaf: root=10"), "\(explained)")
+
+        let visit: @convention(c) (UnsafeMutableRawPointer?, OpaquePointer?) -> CInt = { _, group in
+            var stat = bg_group_stat()
+            #expect(bg_group_stat(group, &stat) == 0 && stat.cached == 0)
+            let place = "block group \(stat.logical): corrupt leaf: root=10 block="
+            var options = claimOptions(4096)
+            var extent = bg_extent()
+            #expect(bg_group_for_each_free(group, { _, _, _ in 0 }, nil) == -EUCLEAN)
+            #expect(lastError().hasPrefix(place), "\(lastError())")
+            #expect(bg_claim(nil, nil, nil) == -EINVAL)
+            #expect(bg_group_claim(group, &options, &extent) == -EUCLEAN)
+            #expect(lastError().hasPrefix(place), "\(lastError())")
+            return 0
+        }
+        #expect(bg_for_each_group(allocator, visit, nil) == 0)
+    }
+
+    @Test func whatIsFreeIsFoundInTheExtentTreeInstead() throws {
+        let image = try Image()
+        try damageFreeSpaceTree(image.path)
+        let fs = try image.open(3)
+        defer { bg_fs_close(fs) }
+        var options = claimOptions(65536)
+        var extent = bg_extent()
+        #expect(bg_claim(bg_fs_allocator(fs), &options, &extent) == 0)
+        #expect(bg_give_back(bg_fs_allocator(fs), &extent) == 0)
+    }
+}
