@@ -10,8 +10,7 @@
  *
  * Errors:  every function that can fail returns 0 or a negative errno, and
  *          leaves its out-parameters alone when it fails. A refused call
- *          changes nothing. (bg_explain() returns a length where it succeeds,
- *          a walk what its callback stopped it with.)
+ *          changes nothing. (A walk returns what its callback stopped it with.)
  * Units:   addresses and lengths are bytes; addresses are logical (the file
  *          system's own address space), never device offsets.
  * Threads: every function may be called from any thread at any time, on the
@@ -380,10 +379,12 @@ int bg_give_back(struct bg_allocator *allocator, const struct bg_extent *extent)
  * bg_explain() - say why a claim is refused, group by group.
  * @allocator:	allocator.
  * @options:	the claim.
- * @text:	receives the text, cut to fit, always ended by a 0; may be NULL if @size is 0.
- * @size:	bytes at @text.
+ * @text:	receives the text, cut to fit and ended by a 0; may be NULL if @size is 0.
+ * @size:	bytes at @text. A line for each group that was looked at: 300 bytes each are plenty.
  *
- * Return: the length of the whole text without its 0, as snprintf() does, or -EINVAL.
+ * A text of @size - 1 bytes may have been cut; nothing tells how much longer the whole is.
+ *
+ * Return: 0 or -EINVAL.
  */
 int bg_explain(struct bg_allocator *allocator, const struct bg_claim_options *options, char *text,
 	       size_t size);

@@ -200,12 +200,9 @@ public func bg_explain(
         unsafe text != nil || size == 0, size >= 0
     else { return refuseArgument("a pointer is NULL, or the size is absurd") }
     guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
-    var length = 0
-    let result = returnCode { () throws(AllocationError) in
+    return returnCode { () throws(AllocationError) in
         var buffer = unsafe TextBuffer(UnsafeMutableBufferPointer(start: text, count: size))
         try unsafe AllocatorHandle(opaque: allocator).allocator.explain(request, into: &buffer)
         buffer.finish()
-        length = buffer.length
     }
-    return result == 0 ? CInt(clamping: length) : result
 }
