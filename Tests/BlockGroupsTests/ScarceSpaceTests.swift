@@ -75,6 +75,36 @@ import Testing
 
     // MARK: groups
 
+    /// The first thing that such a commit records is the chunk of data, and that takes metadata.
+    @Test func aCommitThatFindsNoMetadataMakesAChunkForIt() throws {
+        let device = MemoryDevice(byteCount: 2 << 30)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        let before = filesystem.source.records.count
+        var claims: [Extent] = []
+        while filesystem.source.records.count == before {
+            let request = ClaimRequest(length: 8 << 20, flags: .data)
+            claims.append(try filesystem.allocator.claim(request).commit())
+        }
+        // As whoever claims metadata himself may leave it: none in the groups that there are.
+        let groups = filesystem.source.metadataGroups
+        var taken: [Extent] = []
+        for logical in groups {
+            let group = try #require(filesystem.allocator.group(at: logical))
+            try group.cache()
+            while group.statistics.freeBytes > 0 {
+                let request = ClaimRequest(length: 4096, flags: .metadata)
+                taken.append(try filesystem.allocator.claim(request).commit())
+            }
+        }
+        #expect(filesystem.source.metadataGroups == groups, "a chunk was made meanwhile")
+        try filesystem.commit()
+        #expect(filesystem.failure == nil)
+        for claim in claims + taken { try filesystem.allocator.giveBack(claim) }
+        try filesystem.makeDirectory("/folder")
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
     @Test func anEmptySystemGroupThatTheNextCommitNeedsStays() throws {
         let device = MemoryDevice(byteCount: 256 << 20)
         let filesystem = try makeFilesystem(device, nodeSize: 4096)
