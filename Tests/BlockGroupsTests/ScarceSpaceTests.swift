@@ -73,6 +73,38 @@ import Testing
         try filesystem.claimData(length: bytes).giveBack()
     }
 
+    /// One that may get less than it asks for gets what the last hole has.
+    @Test func aLongClaimIsNotRefusedWhereAShortOneIsNot() throws {
+        let device = MemoryDevice(byteCount: 400 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+        let source = filesystem.source
+        let long: UInt64 = 128 << 20
+        // Ends: each round takes half of what is to be had, until only a hole is left, and a short one.
+        while true {
+            let kept = try filesystem.readTrees { filesystem.bytesToKeep($0) }
+            let free = source.freeMetadataBytes(in: filesystem.allocator)
+            let spare = free - min(free, kept)
+            let hole = source.chunks.withLock { source.space?.unallocatedBytes ?? 0 }
+            try #require(hole > 1 << 20)
+            if hole < long, spare < 4096 { break }
+            _ = try filesystem.claimData(length: max(spare / 2, 4096) & ~4095).commit()
+        }
+        let claim = try filesystem.claimData(length: long, lengthMin: 4096)
+        #expect(claim.length >= 4096)
+        claim.giveBack()
+    }
+
+    @Test(arguments: [false, true])
+    func aClaimOfMoreBytesThanNumbersCountIsRefused(isMixed: Bool) throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = isMixed }
+        for lengthMin in [0, 1 << 62] as [UInt64] {
+            expectRefusal(.noSpace) { () throws(FilesystemError) in
+                try filesystem.claimData(length: .max - 4095, lengthMin: lengthMin).giveBack()
+            }
+        }
+    }
+
     // MARK: groups
 
     /// The first thing that such a commit records is the chunk of data, and that takes metadata.
