@@ -208,6 +208,36 @@ import Testing
         withExtendedLifetime(files) {}
     }
 
+    /// Each is tried once for each call that lacks space, whatever becomes of the others.
+    @Test func orphansThatCannotBeRemovedDoNotMultiplyTheWork() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        var files: [File] = []
+        for number in 0..<22 {
+            let path = FilePath("/orphan\(number)")
+            files.append(try filesystem.createFile(path))
+            try files[number].write(at: 0, [UInt8](repeating: 1, count: 8192))
+            try filesystem.removeFile(path)
+        }
+        try filesystem.commit()
+        let left = MemoryDevice(over: device)
+        let again = try openFilesystem([left], readOnly: false)
+        let space = try ScarceSpace(again)
+        space.takeData()
+        space.takeMetadata()
+        let start = ContinuousClock.now
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            _ = try again.claimData(length: 1 << 40)
+        }
+        #expect(start.duration(to: .now) < .seconds(10))
+        try space.giveBack { _ in true }
+        // Now they go, and what they had is free.
+        try again.claimData(length: 8192 * UInt64(files.count)).giveBack()
+        try again.close()
+        #expect(try faults([left]) == [])
+        withExtendedLifetime(files) {}
+    }
+
     @Test func anOrphanWhoseRemovalFailedGoesLater() throws {
         let device = MemoryDevice(byteCount: 256 << 20)
         let filesystem = try makeFilesystem(device, nodeSize: 4096)
