@@ -264,6 +264,7 @@ extension FileChange {
         try checkMayChange(files.inode(source.inode))
         if isDirectory { try checkIsOutside(directory, of: source.inode) }
         let newName = newNames[newNames.count - 1]
+        try nextIndex(of: directory)
         var target: Removal?
         if let entry = try files.entry(named: newName, in: directory) {
             guard entry.location.objectid != source.inode else { return nil }
