@@ -161,6 +161,24 @@ import Testing
         try filesystem.close()
     }
 
+    /// Only a commit makes the hole usable, and nothing else is there to be committed.
+    @Test func theHoleOfAGroupThatWasTakenAwayIsFoundWithoutACommitOfTheCallers() throws {
+        let device = MemoryDevice(byteCount: 512 << 20)
+        let filesystem = try makeFilesystem(device)
+        let source = filesystem.source
+        let first = source.metadataGroups
+        try source.makeChunk(source.chunkFlags(for: .metadata), in: filesystem.allocator)
+        try filesystem.commit()
+        let second = try #require(source.metadataGroups.first { !first.contains($0) })
+        let space = try ScarceSpace(filesystem)
+        space.takeData()
+        try #require(source.chunks.withLock { source.space?.hasRoom(.data) } == false)
+        try filesystem.removeEmptyGroup(at: second)
+        try filesystem.claimData(length: 1 << 20).giveBack()
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
     @Test func withoutATreeOfFilesTooWhatIsMissingIsSpace() throws {
         let device = MemoryDevice(byteCount: 512 << 20)
         do {
