@@ -242,14 +242,19 @@ extension Filesystem {
         let isRecorded = try readTrees { (transaction) throws(FilesystemError) in
             try transaction.isRecorded(logical: extent.logical, length: extent.length)
         }
-        guard !isRecorded else {
-            throw FilesystemError(
-                .busy,
-                "data",
-                "an extent is recorded among the % bytes",
-                extent.length,
-                logical: extent.logical
-            )
-        }
+        guard !isRecorded else { throw .recorded(extent) }
+    }
+}
+
+extension FilesystemError {
+    /// A range that a caller takes for his claim is a tree's.
+    static func recorded(_ extent: Extent) -> FilesystemError {
+        FilesystemError(
+            .busy,
+            "data",
+            "an extent is recorded among the % bytes",
+            extent.length,
+            logical: extent.logical
+        )
     }
 }
