@@ -147,6 +147,7 @@ judge: setup ## Faults that the judge must find; then all it judges of ours (mak
 	$(SWIFT) build --product bgctl
 	Tests/Judge/self-test --bgctl $(CURDIR)/.build/debug/bgctl
 	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --make bgctl $(ARGS)
+	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --make bgctl --fill $(ARGS)
 	Tests/Judge/matrix --bgctl $(CURDIR)/.build/debug/bgctl --age snapshots --write put --to /put \
 		--judge=--balance $(ARGS)
 

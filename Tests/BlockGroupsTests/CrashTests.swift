@@ -4,7 +4,7 @@
 // opened: each holds exactly the last commit or the one in progress, and nothing is wrong with it. Some
 // are given to btrfs check, and some are written to again.
 //
-// Replay: BG_SEED=…; BG_TEST_SCALE=… for more commits and parts.
+// Replay: BG_SEED=…; BG_TEST_SCALE=… for more commits and parts; BG_JUDGE=full gives all to btrfs check.
 // Not covered here: devices that break the promise of a flush.
 //===-------------------------------------------------------------------------------------------===//
 
@@ -178,9 +178,10 @@ struct CrashTests {
         _ holds: (CrashImage, TreeModel) throws -> Void
     ) throws {
         let groups = try [begin, recording.devices].map { devices in
-            try openFilesystem(devices).reader.blockGroups.count
+            Set(try openFilesystem(devices).reader.blockGroups.map { $0.logical })
         }
-        #expect(groups[0] < groups[1], "no chunk was allocated meanwhile")
+        #expect(!groups[1].isSubset(of: groups[0]), "no chunk was allocated meanwhile")
+        let judgesAll = ProcessInfo.processInfo.environment["BG_JUDGE"] == "full"
         var crashes = CrashPoints(recording, from: begin, seed: seed)
         crashes.partsPerFlush = 2 * testScale
         var count = 0
@@ -191,7 +192,7 @@ struct CrashTests {
                 try holds(crash, try content(crash.devices))
                 let wrong = try faults(crash.devices)
                 if !wrong.isEmpty { throw Lost(description: wrong.joined(separator: "\n")) }
-                if count % 16 == 1 {
+                if judgesAll || count % 16 == 1 {
                     judged += 1
                     if let words = try complaint(crash.devices) {
                         throw Lost(description: words)

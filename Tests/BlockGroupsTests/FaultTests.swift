@@ -5,7 +5,7 @@
 // returned had made durable is there afterwards; a commit that failed turns the file system read-only, and
 // its state is the last commit's or its own; no claim is left over; nothing is wrong with the image.
 //
-// Replay: BG_SEED=…; BG_TEST_SCALE=… tries more transfers of those there are.
+// Replay: BG_SEED=…; BG_FAULTS=full makes each transfer fail in each of these ways, and not in one of them.
 //===-------------------------------------------------------------------------------------------===//
 
 import BGDevices
@@ -165,15 +165,14 @@ struct FaultTests {
         let begin = try begin()
         let seed = random.next()
         let count = try #require(try counts(begin, seed)[transfer])
-        let wanted = (transfer == .flush ? 12 : 24) * testScale
-        let numbers = Set(
-            (0..<wanted).map { _ in Int.random(in: 0..<max(count, 1), using: &random) }
-        )
-        .union([0, max(count - 1, 0)])
+        let all = ProcessInfo.processInfo.environment["BG_FAULTS"] == "full"
+        let faults = FaultPlan.Fault.allCases
+        let trials = (0..<count).flatMap { number in
+            (all ? faults : [faults[number % 3]]).map { (number, $0) }
+        }
         var met = 0
         var readOnly = 0
-        for (index, number) in numbers.sorted().enumerated() {
-            let fault = FaultPlan.Fault.allCases[index % 3]
+        for (index, (number, fault)) in trials.enumerated() {
             let lasting = index % 4 == 3
             let name = "\(transfer) \(number) of \(count): \(fault)\(lasting ? ", lasting" : "")"
             var run = Run(name, from: begin)
@@ -184,7 +183,7 @@ struct FaultTests {
             try run.expectWhole(byBtrfsCheck: index % 8 == 0)
         }
         print(
-            "\(transfer): \(count), \(numbers.count) made to fail, \(met) met by a caller, "
+            "\(transfer): \(count), \(trials.count) made to fail, \(met) met by a caller, "
                 + "\(readOnly) ended the writing"
         )
     }

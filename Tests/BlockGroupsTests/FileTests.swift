@@ -253,6 +253,43 @@ struct FileTests {
         try image.expectCleanCheck()
     }
 
+    /// The mistake is the caller's, and costs him no more than the call.
+    @Test func anExtentAttachedToTwoFilesAtOnceIsTheFirsts() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device)
+        let files = try ["/a", "/b"].map { try filesystem.createFile(FilePath($0)) }
+        let extent = try filesystem.claimData(length: 8192).commit()
+        // The trees are in memory then, and only data is read. What nobody wrote is read for its checksums:
+        // when the second one has looked whose it is, and holds no lock but its file's.
+        try filesystem.checkClaim(extent)
+        let isFirst = Atomic<Bool>(true)
+        let results = Atomic<Int>(0)
+        device.onRead = { (_, _) throws(FilesystemError) in
+            guard isFirst.exchange(false, ordering: .relaxed) else { return }
+            let done = DispatchSemaphore(value: 0)
+            Thread {
+                do throws(FilesystemError) {
+                    try files[0].attach(extent, at: 0)
+                    results.add(1, ordering: .relaxed)
+                } catch {
+                    print("the first: \(error.message)")
+                }
+                done.signal()
+            }.start()
+            done.wait()
+        }
+        expectRefusal(.busy) { () throws(FilesystemError) in
+            try files[1].attach(extent, at: 4096)
+        }
+        device.onRead = nil
+        #expect(results.load(ordering: .relaxed) == 1)
+        #expect(filesystem.failure == nil)
+        #expect(try files.map { try $0.metadata.size } == [8192, 0])
+        for file in files { try file.close() }
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
+
     @Test func attributesComeBack() throws {
         let image = try MkfsImage(sizes: [256 << 20])
         var filesystem = try Filesystem(paths: image.paths, readOnly: false)

@@ -286,6 +286,11 @@ struct FormatCase: CustomTestStringConvertible, Sendable {
             ("LUKS", 0, Array("LUKS".utf8) + [0xba, 0xbe]), ("GPT", 512, Array("EFI PART".utf8)),
             ("swap", 4086, Array("SWAPSPACE2".utf8)), ("partition table", 510, [0x55, 0xaa]),
             ("btrfs", 65600, Array("_BHRfS_M".utf8)), ("LVM", 512, Array("LABELONE".utf8)),
+            ("hfs+", 1024, Array("H+".utf8)), ("apfs", 32, Array("NXSB".utf8)),
+            ("udf", 32769, Array("BEA01".utf8)), ("minix", 1048, [0x5a, 0x4d]),
+            ("cramfs", 0, [0x45, 0x3d, 0xcd, 0x28]), ("bfs", 0, [0xce, 0xfa, 0xad, 0x1b]),
+            ("refs", 0, [0, 0, 0] + Array("ReFS".utf8) + [0]),
+            ("gfs2", 65536, [1, 0x16, 0x19, 0x70]), ("BitLocker", 3, Array("-FVE-FS-".utf8)),
         ]
         for (name, offset, bytes) in contents {
             try make(name, 100 << 20, [(offset, bytes)])

@@ -83,6 +83,14 @@ struct JudgeTests {
     }
 
     @Test(
+        .enabled(if: Machine.bgctl != nil, "bgctl was not built beside the tests"),
+        .timeLimit(.minutes(30))
+    )
+    func whatBgctlFilledUntilNothingFitAndEmptiedAgainIsSound() throws {
+        try expectMatrix("^(plain|node-64k)$", ["--make", "bgctl", "--fill"])
+    }
+
+    @Test(
         .enabled(
             if: Machine.bgctl != nil && Machine.canMount,
             "needs root and loop mounts of btrfs, and bgctl beside the tests"

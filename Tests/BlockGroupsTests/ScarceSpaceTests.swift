@@ -73,7 +73,69 @@ import Testing
         try filesystem.claimData(length: bytes).giveBack()
     }
 
+    /// One that may get less than it asks for gets what the last hole has.
+    @Test func aLongClaimIsNotRefusedWhereAShortOneIsNot() throws {
+        let device = MemoryDevice(byteCount: 400 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+        let source = filesystem.source
+        let long: UInt64 = 128 << 20
+        // Ends: each round takes half of what is to be had, until only a hole is left, and a short one.
+        while true {
+            let kept = try filesystem.readTrees { filesystem.bytesToKeep($0) }
+            let free = source.freeMetadataBytes(in: filesystem.allocator)
+            let spare = free - min(free, kept)
+            let hole = source.chunks.withLock { source.space?.unallocatedBytes ?? 0 }
+            try #require(hole > 1 << 20)
+            if hole < long, spare < 4096 { break }
+            _ = try filesystem.claimData(length: max(spare / 2, 4096) & ~4095).commit()
+        }
+        let claim = try filesystem.claimData(length: long, lengthMin: 4096)
+        #expect(claim.length >= 4096)
+        claim.giveBack()
+    }
+
+    @Test(arguments: [false, true])
+    func aClaimOfMoreBytesThanNumbersCountIsRefused(isMixed: Bool) throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = isMixed }
+        for lengthMin in [0, 1 << 62] as [UInt64] {
+            expectRefusal(.noSpace) { () throws(FilesystemError) in
+                try filesystem.claimData(length: .max - 4095, lengthMin: lengthMin).giveBack()
+            }
+        }
+    }
+
     // MARK: groups
+
+    /// The first thing that such a commit records is the chunk of data, and that takes metadata.
+    @Test func aCommitThatFindsNoMetadataMakesAChunkForIt() throws {
+        let device = MemoryDevice(byteCount: 2 << 30)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        let before = filesystem.source.records.count
+        var claims: [Extent] = []
+        while filesystem.source.records.count == before {
+            let request = ClaimRequest(length: 8 << 20, flags: .data)
+            claims.append(try filesystem.allocator.claim(request).commit())
+        }
+        // As whoever claims metadata himself may leave it: none in the groups that there are.
+        let groups = filesystem.source.metadataGroups
+        var taken: [Extent] = []
+        for logical in groups {
+            let group = try #require(filesystem.allocator.group(at: logical))
+            try group.cache()
+            while group.statistics.freeBytes > 0 {
+                let request = ClaimRequest(length: 4096, flags: .metadata)
+                taken.append(try filesystem.allocator.claim(request).commit())
+            }
+        }
+        #expect(filesystem.source.metadataGroups == groups, "a chunk was made meanwhile")
+        try filesystem.commit()
+        #expect(filesystem.failure == nil)
+        for claim in claims + taken { try filesystem.allocator.giveBack(claim) }
+        try filesystem.makeDirectory("/folder")
+        try filesystem.close()
+        #expect(try faults([device]) == [])
+    }
 
     @Test func anEmptySystemGroupThatTheNextCommitNeedsStays() throws {
         let device = MemoryDevice(byteCount: 256 << 20)
@@ -97,6 +159,24 @@ import Testing
         #expect(words.contains("the next commit may need its space"), "\(words)")
         try filesystem.makeDirectory("/folder")
         try filesystem.close()
+    }
+
+    /// Only a commit makes the hole usable, and nothing else is there to be committed.
+    @Test func theHoleOfAGroupThatWasTakenAwayIsFoundWithoutACommitOfTheCallers() throws {
+        let device = MemoryDevice(byteCount: 512 << 20)
+        let filesystem = try makeFilesystem(device)
+        let source = filesystem.source
+        let first = source.metadataGroups
+        try source.makeChunk(source.chunkFlags(for: .metadata), in: filesystem.allocator)
+        try filesystem.commit()
+        let second = try #require(source.metadataGroups.first { !first.contains($0) })
+        let space = try ScarceSpace(filesystem)
+        space.takeData()
+        try #require(source.chunks.withLock { source.space?.hasRoom(.data) } == false)
+        try filesystem.removeEmptyGroup(at: second)
+        try filesystem.claimData(length: 1 << 20).giveBack()
+        try filesystem.close()
+        #expect(try faults([device]) == [])
     }
 
     @Test func withoutATreeOfFilesTooWhatIsMissingIsSpace() throws {
@@ -143,6 +223,36 @@ import Testing
         }
         for name in ["/one", "/two"] as [FilePath] { try again.makeDirectory(name) }
         try again.close()
+        withExtendedLifetime(files) {}
+    }
+
+    /// Each is tried once for each call that lacks space, whatever becomes of the others.
+    @Test func orphansThatCannotBeRemovedDoNotMultiplyTheWork() throws {
+        let device = MemoryDevice(byteCount: 256 << 20)
+        let filesystem = try makeFilesystem(device, nodeSize: 4096)
+        var files: [File] = []
+        for number in 0..<22 {
+            let path = FilePath("/orphan\(number)")
+            files.append(try filesystem.createFile(path))
+            try files[number].write(at: 0, [UInt8](repeating: 1, count: 8192))
+            try filesystem.removeFile(path)
+        }
+        try filesystem.commit()
+        let left = MemoryDevice(over: device)
+        let again = try openFilesystem([left], readOnly: false)
+        let space = try ScarceSpace(again)
+        space.takeData()
+        space.takeMetadata()
+        let start = ContinuousClock.now
+        expectRefusal(.noSpace) { () throws(FilesystemError) in
+            _ = try again.claimData(length: 1 << 40)
+        }
+        #expect(start.duration(to: .now) < .seconds(10))
+        try space.giveBack { _ in true }
+        // Now they go, and what they had is free.
+        try again.claimData(length: 8192 * UInt64(files.count)).giveBack()
+        try again.close()
+        #expect(try faults([left]) == [])
         withExtendedLifetime(files) {}
     }
 

@@ -8,6 +8,7 @@
 import BGDevices
 import BGDiskFormat
 import BGTestSupport
+import Testing
 
 @testable import BlockGroups
 
@@ -164,13 +165,17 @@ final class Workload {
         let paths = model.files.keys.sorted()
         guard let path = paths.randomElement(using: &random) else { return try create() }
         switch Int.random(in: 0..<100, using: &random) {
-        case 0..<35: try create()
+        case 0..<28: try create()
+        case 28..<35: try createWhole()
         case 35..<50: try overwrite(path)
         case 50..<58: try append(path)
         case 58..<66: try truncate(path)
         case 66..<72: try attach(path)
-        case 72..<86: try remove(path)
-        case 86..<93: try rename(path)
+        case 72..<81: try remove(path)
+        case 81..<85: try removeOpen(path)
+        case 85..<86: try removeGroups()
+        case 86..<90: try rename(path, to: newPath())
+        case 90..<93: try rename(path, to: paths.randomElement(using: &random)!)
         case 93..<97: try makeFolder()
         default: try removeFolder()
         }
@@ -219,6 +224,19 @@ final class Workload {
         let bytes = data(size())
         try write(made!, path, at: 0, bytes)
         try made!.close()
+    }
+
+    /// With its contents, in one call.
+    private func createWhole() throws(FilesystemError) {
+        let path = newPath()
+        let bytes = data(size())
+        var new = model
+        new.files[path] = bytes
+        try call(new) { () throws(FilesystemError) in
+            try bytes.withUnsafeBytesThrowing { buffer throws(FilesystemError) in
+                try filesystem.createFile(FilePath(path), contents: buffer)
+            }
+        }
     }
 
     private func write(
@@ -302,8 +320,29 @@ final class Workload {
         try call(new) { () throws(FilesystemError) in try filesystem.removeFile(FilePath(path)) }
     }
 
-    private func rename(_ path: String) throws(FilesystemError) {
-        let target = newPath()
+    /// While it is open, and so still there for who has it.
+    private func removeOpen(_ path: String) throws(FilesystemError) {
+        let file = try filesystem.openFile(FilePath(path))
+        let bytes = model.files[path]
+        try remove(path)
+        #expect(try file.contents() == bytes)
+        try file.close()
+    }
+
+    /// Takes away what groups are empty just now.
+    private func removeGroups() throws(FilesystemError) {
+        for record in filesystem.source.records {
+            do throws(FilesystemError) {
+                try filesystem.removeEmptyGroup(at: record.logical)
+            } catch {
+                guard error.code == .busy || error.code == .notFound else { throw error }
+            }
+        }
+    }
+
+    /// In place of what has that name.
+    private func rename(_ path: String, to target: String) throws(FilesystemError) {
+        guard path != target else { return }
         var new = model
         new.files[target] = new.files.removeValue(forKey: path)
         try call(new) { () throws(FilesystemError) in

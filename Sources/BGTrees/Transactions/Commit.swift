@@ -64,6 +64,9 @@ extension TreeState {
     /// - Returns: the devices and system chunks that the trees now tell of.
     private func settle() throws(FilesystemError) -> ([DeviceItem], [ChunkItem]) {
         for _ in 0..<Self.commitRoundsMax {
+            // What the chunk changes of this round make comes in the next one: it may lie in chunks that
+            // are made for it, and that nothing has recorded yet.
+            let addresses = delayed.addresses
             // Read before the changes are taken: where there are none, this is what was recorded. A
             // chunk that comes later belongs to the next commit.
             let devices = host.deviceItems
@@ -72,7 +75,7 @@ extension TreeState {
             if !changes.isEmpty || devices != recordedDevices {
                 try recordChunkChanges(changes, devices)
             }
-            for logical in delayed.addresses {
+            for logical in addresses {
                 // Freed while others were applied, it is gone.
                 guard let change = delayed.take(logical) else { continue }
                 try apply(change)

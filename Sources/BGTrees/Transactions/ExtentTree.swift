@@ -155,7 +155,10 @@ extension TreeState {
         } else {
             try addKeyed(change, to: record)
         }
-        record.refs += UInt64(change.count)
+        guard let refs = record.refs.end(adding: UInt64(change.count)) else {
+            throw corrupt(record, "more references than can be counted")
+        }
+        record.refs = refs
     }
 
     private func remove(

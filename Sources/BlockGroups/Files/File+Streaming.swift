@@ -13,14 +13,16 @@ extension File {
     /// Writes `length` bytes from `offset` on, in place of what the file has there; it grows where they
     /// pass its end.
     ///
-    /// Each extent, of up to 128 MiB, is one change. When a later one fails, those before it stay.
+    /// Each extent, of up to 128 MiB, is one change. When a later one fails, those before it stay. Others
+    /// may write to the file meanwhile; what they put where this writes is replaced.
     ///
     /// - Parameters:
     ///   - offset: a multiple of the sector size.
     ///   - length: a multiple of it too, unless nothing of the file lies behind the end.
     ///   - fill: makes the bytes from an offset of the file on. Called in order, on this thread, with
     ///     no lock held; what it throws ends the write and is passed on.
-    /// - Throws: as `write(at:from:)`; `.invalidArgument` for what is not aligned.
+    /// - Throws: as `write(at:from:)`; `.invalidArgument` for what is not aligned, also where the file has
+    ///   grown over an end that is not, while the bytes were made.
     public func write(
         at offset: UInt64,
         length: UInt64,
@@ -51,8 +53,11 @@ extension File {
                     start: next,
                     checksums: hasChecksums ? sums : []
                 )
+                let writtenEnd = min(end, written.end)
                 try locked { () throws(FilesystemError) in
-                    try record([written], endOfFile: min(end, written.end))
+                    // Once more: others may have changed the file meanwhile.
+                    _ = try prepareStreaming(at: next, writtenEnd - next)
+                    try record([written], endOfFile: writtenEnd)
                 }
             } catch {
                 filesystem.giveBackFileData(claim)

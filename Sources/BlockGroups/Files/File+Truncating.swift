@@ -146,7 +146,7 @@ extension File {
                 )
                 done += length
             }
-            try record(written, endOfFile: offset + extent.length)
+            try record(written, endOfFile: offset + extent.length, areCallers: true)
         }
     }
 }

@@ -300,9 +300,13 @@ extension File {
     }
 
     /// Makes written extents the file's, in place of what it has there.
+    ///
+    /// - Parameter areCallers: somebody else claimed them, and may have had them recorded meanwhile.
+    /// - Throws: `.busy` where that is so.
     func record(
         _ written: [WrittenExtent],
-        endOfFile: UInt64
+        endOfFile: UInt64,
+        areCallers: Bool = false
     ) throws(FilesystemError) {
         let sector = filesystem.sectorSize
         var itemBytes: UInt64 = 0
@@ -317,7 +321,10 @@ extension File {
                 return dropped
             }
         ) { (change) throws(FilesystemError) in
-            try change.files.inode(inode.number).size
+            if areCallers {
+                for one in written { try change.checkNotRecorded(one.extent) }
+            }
+            return try change.files.inode(inode.number).size
         } apply: { (change, size) throws(FilesystemError) in
             var added: UInt64 = 0
             var dropped: UInt64 = 0

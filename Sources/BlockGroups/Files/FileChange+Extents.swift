@@ -124,6 +124,14 @@ extension FileChange {
         )
     }
 
+    /// - Throws: `.busy` where a tree records some of the range.
+    func checkNotRecorded(_ extent: Extent) throws(FilesystemError) {
+        guard try transaction.isRecorded(logical: extent.logical, length: extent.length) else {
+            return
+        }
+        throw .recorded(extent)
+    }
+
     /// Makes written data a part of a file, where nothing is any more. Takes its claim over.
     ///
     /// - Returns: bytes that the inode counts more.

@@ -140,6 +140,16 @@ struct FileChange {
     }
 
     private func takeIndex(of directory: UInt64) throws(FilesystemError) -> UInt64 {
+        let index = try nextIndex(of: directory)
+        state.setNextIndex(of: directory, index + 1)
+        return index
+    }
+
+    /// The index that the next name in a directory gets; never the last number.
+    ///
+    /// - Throws: `.noSpace` where there is none left.
+    @discardableResult
+    func nextIndex(of directory: UInt64) throws(FilesystemError) -> UInt64 {
         // 0 and 1 stand for "." and "..".
         var index: UInt64 = 2
         if let known = state.nextIndex(of: directory) {
@@ -147,9 +157,12 @@ struct FileChange {
         } else if let last = try tree.last(atOrBelow: Key(directory, .dirIndex, .max)),
             last.key.objectid == directory, last.key.type == .dirIndex
         {
-            index = max(index, last.key.offset + 1)
+            index = max(index, last.key.offset.end(adding: 1) ?? .max)
+            state.setNextIndex(of: directory, index)
         }
-        state.setNextIndex(of: directory, index + 1)
+        guard index < .max else {
+            throw FilesystemError(.noSpace, "directory", "% has used every index", directory)
+        }
         return index
     }
 

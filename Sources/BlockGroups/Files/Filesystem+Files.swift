@@ -343,7 +343,7 @@ func checkIsRegular(_ inode: InodeItem) throws(FilesystemError) {
 extension FileChange {
     /// The directory in which a new name is to be made.
     ///
-    /// - Throws: `.exists`, `.notFound`, ENOTDIR, EOVERFLOW
+    /// - Throws: `.exists`, `.notFound`, ENOTDIR, EOVERFLOW, `.noSpace`
     func planName(_ names: [[UInt8]]) throws(FilesystemError) -> UInt64 {
         let files = files
         let directory = try files.resolveDirectory(names.dropLast())
@@ -351,6 +351,7 @@ extension FileChange {
             throw FilesystemError(.exists, "path", "exists")
         }
         try checkRoom(for: name, in: directory)
+        try nextIndex(of: directory)
         return directory
     }
 

@@ -124,16 +124,24 @@ extension Filesystem {
             defer { openFiles.leftOrphans = [] }
             return openFiles.leftOrphans ?? []
         }
-        var removed = 0
+        // Each removal looks for space where it lacks some, and so comes here. What failed is therefore
+        // put back last: else it would be tried again for each of those that follow.
+        var failed: [UInt64] = []
         for number in left {
             do throws(FilesystemError) {
-                try removeOrphan(number)
-                removed += 1
+                try removeNameless(number)
             } catch {
-                continue
+                failed.append(number)
             }
         }
-        return removed > 0
+        if !failed.isEmpty { try putBack(failed) }
+        return failed.count < left.count
+    }
+
+    private func putBack(_ orphans: [UInt64]) throws(FilesystemError) {
+        try readTrees { (_) throws(FilesystemError) in
+            openFiles.leftOrphans?.append(contentsOf: orphans)
+        }
     }
 
     /// Removes an inode that has neither a name nor anyone who has it open, a bounded number of its
@@ -142,7 +150,7 @@ extension Filesystem {
         do throws(FilesystemError) {
             try removeNameless(number)
         } catch {
-            try readTrees { (_) throws(FilesystemError) in openFiles.leftOrphans?.append(number) }
+            try putBack([number])
             throw error
         }
     }
@@ -256,6 +264,7 @@ extension FileChange {
         try checkMayChange(files.inode(source.inode))
         if isDirectory { try checkIsOutside(directory, of: source.inode) }
         let newName = newNames[newNames.count - 1]
+        try nextIndex(of: directory)
         var target: Removal?
         if let entry = try files.entry(named: newName, in: directory) {
             guard entry.location.objectid != source.inode else { return nil }

@@ -184,8 +184,9 @@ extension Filesystem {
         return try makeRoom(sparing: .metadata)
     }
 
-    /// Gets space back: what a crash left is removed, what was freed is committed, waiting for a commit
-    /// that is being written; then empty groups of other types are taken away.
+    /// Gets space back: what a crash left is removed; what was freed, groups that are gone among it, is
+    /// committed, waiting for a commit that is being written; then empty groups of other types are taken
+    /// away.
     ///
     /// - Returns: whether something was done.
     func makeRoom(sparing type: ChunkFlags) throws(FilesystemError) -> Bool {
@@ -194,7 +195,7 @@ extension Filesystem {
         do throws(FilesystemError) { didRemove = try removeLeftOrphans() } catch {}
         let store = try writableTrees()
         let isDirty = try store.read { (transaction) throws(FilesystemError) in
-            transaction.dirtyBytes > 0 || transaction.isCommitting
+            transaction.dirtyBytes > 0 || transaction.isCommitting || source.isRemoving
         }
         if isDirty { try commit() }
         let spared = isMixed ? .data | .metadata : type

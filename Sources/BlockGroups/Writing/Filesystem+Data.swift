@@ -69,10 +69,14 @@ extension Filesystem {
         guard isMixed else { return try claim(request) }
         let extent = try writableTrees().read { (transaction) throws(FilesystemError) in
             let reserve = bytesToKeep(transaction)
-            _ = try source.growMetadata(to: reserve + request.length, in: allocator)
+            let least = request.lengthMin > 0 ? request.lengthMin : request.length
+            if try source.growMetadata(to: reserve.end(adding: least) ?? .max, in: allocator) {
+                let most = reserve.end(adding: request.length) ?? .max
+                _ = try source.growMetadata(to: most, partly: true, in: allocator)
+            }
             let free = source.freeMetadataBytes(in: allocator)
             let spare = (free - min(free, reserve)) & ~(sectorSize - 1)
-            guard spare >= (request.lengthMin > 0 ? request.lengthMin : request.length) else {
+            guard spare >= least else {
                 throw FilesystemError(.noSpace, "data", "what is left is kept for removing")
             }
             var request = request
@@ -238,14 +242,19 @@ extension Filesystem {
         let isRecorded = try readTrees { (transaction) throws(FilesystemError) in
             try transaction.isRecorded(logical: extent.logical, length: extent.length)
         }
-        guard !isRecorded else {
-            throw FilesystemError(
-                .busy,
-                "data",
-                "an extent is recorded among the % bytes",
-                extent.length,
-                logical: extent.logical
-            )
-        }
+        guard !isRecorded else { throw .recorded(extent) }
+    }
+}
+
+extension FilesystemError {
+    /// A range that a caller takes for his claim is a tree's.
+    static func recorded(_ extent: Extent) -> FilesystemError {
+        FilesystemError(
+            .busy,
+            "data",
+            "an extent is recorded among the % bytes",
+            extent.length,
+            logical: extent.logical
+        )
     }
 }

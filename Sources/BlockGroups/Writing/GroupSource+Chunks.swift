@@ -108,14 +108,18 @@ extension GroupSource {
     }
 
     /// Makes chunks for metadata until so much of it is free; none where the holes are too small for
-    /// that in any case.
+    /// that in any case, unless what they have will do.
     ///
     /// - Returns: whether as much is free now, as far as anybody knows.
-    func growMetadata(to bytes: UInt64, in allocator: Allocator) throws(FilesystemError) -> Bool {
+    func growMetadata(
+        to bytes: UInt64,
+        partly: Bool = false,
+        in allocator: Allocator
+    ) throws(FilesystemError) -> Bool {
         let flags = chunkFlags(for: .metadata)
         let holes = chunks.withLock { space?.unallocatedBytes ?? 0 }
         let free = freeMetadataBytes(in: allocator)
-        guard free < bytes, bytes - free > holes else {
+        guard !partly, free < bytes, bytes - free > holes else {
             return try makeMetadataChunks(flags, until: bytes, in: allocator)
         }
         return false

@@ -92,6 +92,14 @@ extension GroupSource {
         return leavingGroup
     }
 
+    /// Whether holes of groups that are gone, or about to be, wait for a commit.
+    var isRemoving: Bool {
+        chunks.withLock {
+            !leaving.isEmpty
+                || changes.contains { if case .removed = $0 { true } else { false } }
+        }
+    }
+
     private func reopen(_ leavingGroup: LeavingGroup) {
         leavingGroup.group.setReadOnly(leavingGroup.wasReadOnly)
         chunks.withLock { _ = leaving.remove(leavingGroup.group.logical) }
