@@ -77,9 +77,9 @@ static __attribute__((always_inline)) inline unsigned next_bin(const uint64_t *s
 }
 
 /*
- * The group with a run of a bin in a node of few blocks, of which the first is given. All of their
- * words at once: no load waits for the node's word, and no branch asks which of the blocks it was
- * right about.
+ * The group with a run of a bin in a node of few blocks, of which the first is given. All words of
+ * the mask at once: no load waits for the node's word, and no branch asks which of the blocks it
+ * was right about. Not the others: what belongs to another thread's lane is in that thread's cache.
  */
 static __attribute__((always_inline)) inline struct bgs_group *
 find_in_few(struct bgs_node *node, struct bgs_block *first, uint64_t mask, uint16_t slot_mask,
@@ -92,10 +92,11 @@ find_in_few(struct bgs_node *node, struct bgs_block *first, uint64_t mask, uint1
 	for (i = 0; i < BGS_FEW_BLOCKS; i++) {
 		uint16_t some;
 
+		if (!(mask >> i & 1))
+			continue;
 		block = i ? bgs_dereference(node->few[i]) : first;
 		some = __atomic_load_n(&block->bits[bin], __ATOMIC_RELAXED);
-		if (mask >> i & 1)
-			slots |= (uint64_t)(some & slot_mask) << BGS_BLOCK_GROUPS * i;
+		slots |= (uint64_t)(some & slot_mask) << BGS_BLOCK_GROUPS * i;
 	}
 	if (__builtin_expect(!slots, 0))
 		return NULL;

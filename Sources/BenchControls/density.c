@@ -17,16 +17,17 @@ uint64_t bench_resident_bytes(void)
 {
 	unsigned long long total = 0;
 	unsigned long long resident = 0;
+	unsigned long long of_files = 0;
 	FILE *file;
 
 	malloc_trim(0);
 	file = fopen("/proc/self/statm", "r");
 	if (!file)
 		return 0;
-	if (fscanf(file, "%llu %llu", &total, &resident) != 2)
-		resident = 0;
+	if (fscanf(file, "%llu %llu %llu", &total, &resident, &of_files) != 3)
+		resident = of_files = 0;
 	fclose(file);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+	return (resident - of_files) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 int bench_pin_to_one_cpu(void)

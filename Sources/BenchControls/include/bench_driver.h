@@ -49,7 +49,10 @@ struct bench_summary {
 void bench_use_cpu_clock(int enable);
 /* Pin the calling thread to one of the processors it may run on. 0 or -errno. */
 int bench_pin_to_one_cpu(void);
-/* Resident memory of this process, bytes, after free memory went back. */
+/*
+ * Resident memory of this process, bytes, after free memory went back; without pages of files, that
+ * is of code, which whoever calls first touches.
+ */
 uint64_t bench_resident_bytes(void);
 
 /**
