@@ -70,6 +70,8 @@ package struct InodeItem: Equatable, Sendable {
     /// Device number of a device file.
     package var device: UInt64
     package var flags: UInt64
+    /// Whether its data has checksums.
+    package var hasDataChecksums: Bool { flags & InodeItem.flagNoDataChecksums == 0 }
     /// Counts changes.
     package var sequence: UInt64
     package var accessTime: InodeTime

@@ -37,7 +37,6 @@ extension File {
             try prepareStreaming(at: offset, length)
         }
         let sector = filesystem.sectorSize
-        let hasChecksums = item.flags & InodeItem.flagNoDataChecksums == 0
         let end = offset + length
         var next = offset
         // Ends: a claim has at least one sector.
@@ -51,7 +50,7 @@ extension File {
                 let written = WrittenExtent(
                     extent: claim,
                     start: next,
-                    checksums: hasChecksums ? sums : []
+                    checksums: item.hasDataChecksums ? sums : []
                 )
                 let writtenEnd = min(end, written.end)
                 try locked { () throws(FilesystemError) in

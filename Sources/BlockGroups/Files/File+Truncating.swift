@@ -126,8 +126,7 @@ extension File {
         try filesystem.checkClaim(extent)
         try locked { () throws(FilesystemError) in
             let (item, inline) = try beginChange(at: offset)
-            let hasChecksums = item.flags & InodeItem.flagNoDataChecksums == 0
-            let sums = hasChecksums ? try filesystem.checksums(ofClaimed: extent) : []
+            let sums = item.hasDataChecksums ? try filesystem.checksums(ofClaimed: extent) : []
             if let inline, offset > 0 { try moveOut(inline, item) }
             try zeroBehindEnd(item, writing: offset)
             var written: [WrittenExtent] = []

@@ -144,7 +144,7 @@ extension File {
         if offset == start && end == sectorsEnd {
             pieces = [.callers(0..<bytes.byteCount)]
         } else if sectorsEnd - start <= copyBytesMax {
-            pieces = [.sectors(try completed(start, sectorsEnd, offset, bytes, item.size))]
+            pieces = [.sectors(try completed(start, sectorsEnd, offset, bytes, item))]
         } else {
             let headEnd = offset == start ? start : start + sector
             let tailStart = end == sectorsEnd ? end : sectorsEnd - sector
@@ -153,7 +153,7 @@ extension File {
             if headEnd > start {
                 let part = bytes.extracting(0..<head)
                 pieces.append(
-                    .sectors(try completed(start, headEnd, offset, part, item.size))
+                    .sectors(try completed(start, headEnd, offset, part, item))
                 )
             }
             pieces.append(.callers((headEnd > start ? head : 0)..<middle))
@@ -161,7 +161,7 @@ extension File {
                 let part = bytes.extracting(middle..<bytes.byteCount)
                 pieces.append(
                     .sectors(
-                        try completed(tailStart, sectorsEnd, tailStart, part, item.size)
+                        try completed(tailStart, sectorsEnd, tailStart, part, item)
                     )
                 )
             }
@@ -181,17 +181,18 @@ extension File {
         _ end: UInt64,
         _ offset: UInt64,
         _ bytes: RawSpan,
-        _ size: UInt64
+        _ item: InodeItem
     ) throws(FilesystemError) -> [UInt8] {
         let sector = filesystem.sectorSize
+        let size = item.size
         var sectors = [UInt8](repeating: 0, count: Int(end - start))
         let bytesEnd = offset + UInt64(bytes.byteCount)
         // Behind the end of the file there may be anything, and it counts as zero.
         if offset > start, start < size {
-            try readOld(start..<min(start + sector, size, offset), into: &sectors, start)
+            try readOld(item, start..<min(start + sector, size, offset), into: &sectors, start)
         }
         if bytesEnd < end, bytesEnd < size {
-            try readOld(bytesEnd..<min(end, size), into: &sectors, start)
+            try readOld(item, bytesEnd..<min(end, size), into: &sectors, start)
         }
         let low = Int(offset - start)
         unsafe sectors.withUnsafeMutableBytes { target in
@@ -205,6 +206,7 @@ extension File {
     }
 
     private func readOld(
+        _ item: InodeItem,
         _ range: Range<UInt64>,
         into sectors: inout [UInt8],
         _ start: UInt64
@@ -216,6 +218,7 @@ extension File {
         unsafe sectors.withUnsafeMutableBytes { all in
             do throws(FilesystemError) {
                 try unsafe readContents(
+                    item,
                     at: range.lowerBound,
                     into: UnsafeMutableRawBufferPointer(rebasing: all[low..<high])
                 )
@@ -240,7 +243,6 @@ extension File {
     ) throws(FilesystemError) {
         var length: UInt64 = 0
         for piece in pieces { length += piece.byteCount }
-        let hasChecksums = item.flags & InodeItem.flagNoDataChecksums == 0
         var done: UInt64 = 0
         // Ends: a claim has at least one sector.
         while done < length {
@@ -253,7 +255,7 @@ extension File {
                 let written = WrittenExtent(
                     extent: claim,
                     start: start + done,
-                    checksums: hasChecksums ? sums : []
+                    checksums: item.hasDataChecksums ? sums : []
                 )
                 try record([written], endOfFile: min(endOfFile, written.end))
             } catch {
@@ -363,7 +365,7 @@ extension File {
         guard let extent = extents.first, !extent.item.isHole, extent.item.kind == .regular
         else { return }
         var bytes = [UInt8](repeating: 0, count: Int(sector))
-        try readOld(start..<start + sector, into: &bytes, start)
+        try readOld(item, start..<start + sector, into: &bytes, start)
         var isZero = true
         for index in Int(end - start)..<Int(sector) where bytes[index] != 0 {
             isZero = false

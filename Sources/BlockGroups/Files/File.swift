@@ -84,19 +84,19 @@ public final class File: @unchecked Sendable {
     /// read as zeroes.
     ///
     /// - Returns: bytes read: fewer than asked for only where the file ends, 0 at its end and beyond.
-    /// - Throws: `.io` where no copy can be read or none has the right checksum; `.unsupported` for
-    ///   compressed data; `.corrupt`.
+    /// - Throws: `.io` where no copy can be read, none has the right checksum, or none is recorded, as the
+    ///   kernel; `.unsupported` for compressed data; `.corrupt`.
     public func read(
         at offset: UInt64,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) -> Int {
         try locked { () throws(FilesystemError) in
-            let size = try inodeItem().size
-            guard offset < size else { return 0 }
-            let count = Int(min(UInt64(buffer.count), size - offset))
+            let item = try inodeItem()
+            guard offset < item.size else { return 0 }
+            let count = Int(min(UInt64(buffer.count), item.size - offset))
             guard count > 0 else { return 0 }
             let span = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
-            try unsafe readContents(at: offset, into: span)
+            try unsafe readContents(item, at: offset, into: span)
             return count
         }
     }
@@ -109,6 +109,7 @@ public final class File: @unchecked Sendable {
 
     /// Fills the whole buffer; what lies behind the end of the extents is zero. The mutex is held.
     func readContents(
+        _ inodeItem: InodeItem,
         at offset: UInt64,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
@@ -128,7 +129,7 @@ public final class File: @unchecked Sendable {
                 let start = max(extent.start, next)
                 try unsafe zero(buffer, offset, next..<start)
                 let partEnd = min(extent.end, end)
-                try unsafe read(extent, start..<partEnd, buffer, offset)
+                try unsafe read(inodeItem, extent, start..<partEnd, buffer, offset)
                 next = partEnd
             }
             if extents.count < File.extentsPerLook {
@@ -160,6 +161,7 @@ public final class File: @unchecked Sendable {
     }
 
     private func read(
+        _ inodeItem: InodeItem,
         _ extent: FileExtent,
         _ range: Range<UInt64>,
         _ buffer: UnsafeMutableRawBufferPointer,
@@ -184,7 +186,10 @@ public final class File: @unchecked Sendable {
             return
         }
         let logical = item.logical + item.offset + (range.lowerBound - extent.start)
-        var span = unsafe MutableRawSpan(_unsafeBytes: target)
-        try filesystem.readData(logical: logical, into: &span)
+        try unsafe filesystem.read(
+            logical: logical,
+            into: target,
+            requiresChecksums: inodeItem.hasDataChecksums
+        )
     }
 }

@@ -146,9 +146,8 @@ extension Filesystem {
                 inode.size = UInt64(contents.count)
                 inode.byteCount = written.reduce(0) { $0 + $1.extent.length }
                 try change.insertInode(number, inode)
-                let hasChecksums = inode.flags & InodeItem.flagNoDataChecksums == 0
                 for var one in written {
-                    if !hasChecksums { one.checksums = [] }
+                    if !inode.hasDataChecksums { one.checksums = [] }
                     _ = try change.insertExtent(one, of: number)
                 }
             }

@@ -27,6 +27,15 @@ extension Filesystem {
         logical: UInt64,
         into buffer: UnsafeMutableRawBufferPointer
     ) throws(FilesystemError) {
+        try unsafe read(logical: logical, into: buffer, requiresChecksums: false)
+    }
+
+    /// The same. With `requiresChecksums` data of which none is recorded is `.io`.
+    func read(
+        logical: UInt64,
+        into buffer: UnsafeMutableRawBufferPointer,
+        requiresChecksums: Bool
+    ) throws(FilesystemError) {
         guard let end = logical.end(adding: UInt64(buffer.count)) else {
             throw FilesystemError(.invalidArgument, "read", "passes the last address")
         }
@@ -44,7 +53,7 @@ extension Filesystem {
             let range = Int(from - logical)..<Int(stop - logical)
             let piece = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[range])
             if chunk.item.flags.contains(.data) {
-                try unsafe readVerified(from, piece)
+                try unsafe readVerified(from, piece, requiresChecksums)
             } else {
                 try unsafe reader.read(logical: from, into: piece)
             }
@@ -65,17 +74,18 @@ extension Filesystem {
     /// Reads a piece of a data chunk, by way of whole sectors where it is not that.
     private func readVerified(
         _ logical: UInt64,
-        _ buffer: UnsafeMutableRawBufferPointer
+        _ buffer: UnsafeMutableRawBufferPointer,
+        _ requiresChecksums: Bool
     ) throws(FilesystemError) {
         let first = logical & ~(sectorSize - 1)
         let head = Int(logical - first)
         let count = (head + buffer.count + Int(sectorSize) - 1) & ~Int(sectorSize - 1)
         guard head != 0 || count != buffer.count else {
-            return try unsafe readSectors(first, buffer)
+            return try unsafe readSectors(first, buffer, requiresChecksums)
         }
         let whole = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 64)
         defer { unsafe whole.deallocate() }
-        try unsafe readSectors(first, whole)
+        try unsafe readSectors(first, whole, requiresChecksums)
         unsafe buffer.copyMemory(
             from: UnsafeRawBufferPointer(rebasing: whole[head..<head + buffer.count])
         )
@@ -83,7 +93,8 @@ extension Filesystem {
 
     private func readSectors(
         _ logical: UInt64,
-        _ buffer: UnsafeMutableRawBufferPointer
+        _ buffer: UnsafeMutableRawBufferPointer,
+        _ requiresChecksums: Bool
     ) throws(FilesystemError) {
         let sums = try RecordedSums(self, logical, UInt64(buffer.count))
         let correctedBefore = reader.volume.correctedReads
@@ -103,6 +114,9 @@ extension Filesystem {
             let bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[range])
             let at = logical + UInt64(range.lowerBound)
             guard let sum = sums.sum(index) else {
+                if requiresChecksums {
+                    throw FilesystemError(.io, "data", "no checksum is recorded", logical: at)
+                }
                 if failure != nil { try unsafe reader.volume.read(logical: at, into: bytes) }
                 continue
             }
