@@ -79,8 +79,8 @@ struct CheckCommandTests {
     @Test func eachFaultIsALineOfItsOwn() throws {
         let image = try TestImage()
         // Both copies of every leaf of the checksum and the free-space tree.
-        try #require(try image.damage(treeID: 7) > 0)
-        try #require(try image.damage(treeID: 10) > 0)
+        try #require(try damageTree(7, ofImage: image.path) > 0)
+        try #require(try damageTree(10, ofImage: image.path) > 0)
         let outcome = try Program.run("check", image.path)
         #expect(outcome.status == 1)
         #expect(outcome.output.contains("root=7 ") && outcome.output.contains("root=10 "))

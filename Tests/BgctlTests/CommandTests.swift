@@ -158,7 +158,7 @@ struct CommandTests {
     @Test func aDamagedFreeSpaceTreeIsNamedWithItsGroup() throws {
         let image = try TestImage()
         let good = try Program.run("free-space", "--json", image.path)
-        try #require(try image.damage(treeID: 10) > 0)
+        try #require(try damageTree(10, ofImage: image.path) > 0)
         let bad = try Program.run("free-space", "--json", image.path)
         expectComplaint(bad, "block group 13631488: ")
         #expect(bad.complaint.contains("root=10"), "\(bad.complaint)")

@@ -72,28 +72,4 @@ extension TestImage {
             content: devices == 1 ? content : []
         )
     }
-
-    /// Overwrites a byte of every tree block of a tree, in all its copies.
-    ///
-    /// - Returns: how many copies there were.
-    func damage(treeID: UInt64, nodeSize: Int = 16384) throws -> Int {
-        let file = try #require(FileHandle(forUpdatingAtPath: path))
-        defer { try? file.close() }
-        try file.seek(toOffset: 65536 + 32)
-        let fsid = try #require(try file.read(upToCount: 16))
-        let end = try file.seekToEnd()
-        var damaged = 0
-        for offset in stride(from: UInt64(1 << 20), to: end - UInt64(nodeSize), by: 4096) {
-            try file.seek(toOffset: offset + 32)
-            guard let header = try file.read(upToCount: 69), header.prefix(16) == fsid else {
-                continue
-            }
-            let owner = (0..<8).reduce(UInt64(0)) { $0 | UInt64(header[56 + $1]) << (8 * $1) }
-            guard owner == treeID else { continue }
-            try file.seek(toOffset: offset + 200)
-            try file.write(contentsOf: Data([0x5a, 0xa5]))
-            damaged += 1
-        }
-        return damaged
-    }
 }

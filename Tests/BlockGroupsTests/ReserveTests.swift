@@ -80,23 +80,15 @@ private func expectSound(_ filesystem: Filesystem, _ device: MemoryDevice) throw
 
     @Test func claimsOfDataInMixedGroupsLeaveWhatTheCommitNeeds() throws {
         let device = MemoryDevice(byteCount: 4 << 30)
-        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
-        let files = try ["/many", "/between"].map { try filesystem.createFile(FilePath($0)) }
         let count = 32_000
-        try filesystem.recordSectors(files, count: 2 * count, sumBytes: 4)
-        try filesystem.commit()
-        let bytes = UInt64(count) * 4096
-        let request = ClaimRequest(length: bytes, flags: [.data, .metadata])
-        let spare = try filesystem.allocator.claim(request).commit()
-        let space = try ScarceSpace(filesystem)
-        space.takeMetadata()
-        try filesystem.allocator.giveBack(spare)
+        let (filesystem, file, space) = try makeScarceMixed(device, count: count)
+        let bytes = count * 4096
         // Enough to write over one file, which drops all its parts.
         var isWritten = false
         while !isWritten {
             try #require(space.makeRoom(space.freeBytes + (4 << 20)))
             do throws(FilesystemError) {
-                try files[0].write(at: 0, [UInt8](repeating: 1, count: Int(bytes)))
+                try file.write(at: 0, [UInt8](repeating: 1, count: bytes))
                 isWritten = true
             } catch {
                 try #require(error.code == .noSpace)

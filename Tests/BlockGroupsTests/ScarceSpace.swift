@@ -23,6 +23,24 @@ func makeFilesystem(
     return try openFilesystem([device], readOnly: false)
 }
 
+/// A mixed file system with two files of `count` sectors each, in turn, and next to nothing free.
+func makeScarceMixed(
+    _ device: MemoryDevice,
+    count: Int
+) throws -> (filesystem: Filesystem, first: File, space: ScarceSpace) {
+    let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
+    let files = try ["/many", "/between"].map { try filesystem.createFile(FilePath($0)) }
+    try filesystem.recordSectors(files, count: 2 * count, sumBytes: 4)
+    try filesystem.commit()
+    // As much as one of them has is left out, and comes back.
+    let request = ClaimRequest(length: UInt64(count) * 4096, flags: [.data, .metadata])
+    let spare = try filesystem.allocator.claim(request).commit()
+    let space = try ScarceSpace(filesystem)
+    space.takeMetadata()
+    try filesystem.allocator.giveBack(spare)
+    return (filesystem, files[0], space)
+}
+
 /// Claims that take up space.
 final class ScarceSpace {
     let filesystem: Filesystem

@@ -54,21 +54,13 @@ import Testing
 
     @Test func aRefusedChangeKeepsNothingBack() throws {
         let device = MemoryDevice(byteCount: 1 << 30)
-        let filesystem = try makeFilesystem(device, nodeSize: 4096) { $0.isMixed = true }
-        let files = try ["/many", "/between"].map { try filesystem.createFile(FilePath($0)) }
         let count = 16_000
-        try filesystem.recordSectors(files, count: 2 * count, sumBytes: 4)
-        try filesystem.commit()
+        let (filesystem, file, space) = try makeScarceMixed(device, count: count)
         let bytes = UInt64(count) * 4096
-        let request = ClaimRequest(length: bytes, flags: [.data, .metadata])
-        let spare = try filesystem.allocator.claim(request).commit()
-        let space = try ScarceSpace(filesystem)
-        space.takeMetadata()
-        try filesystem.allocator.giveBack(spare)
         try #require(space.makeRoom(bytes + 2 * (try filesystem.bytesForRemoving)))
         try filesystem.claimData(length: bytes).giveBack()
         expectRefusal(.noSpace) { () throws(FilesystemError) in
-            try files[0].write(at: 0, [UInt8](repeating: 1, count: Int(bytes)))
+            try file.write(at: 0, [UInt8](repeating: 1, count: Int(bytes)))
         }
         try filesystem.claimData(length: bytes).giveBack()
     }

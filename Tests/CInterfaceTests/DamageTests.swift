@@ -3,34 +3,15 @@
 // where, on every thread that asks, and so does the explanation.
 // Not covered here: which damage is found (BlockGroupsTests).
 
+import BGTestSupport
 import CBlockGroups
 import Foundation
 import Testing
 
 @Suite struct DamageTests {
-    /// Overwrites two bytes of each block of the free-space tree, in all copies.
-    private func damageFreeSpaceTree(_ path: String) throws {
-        let file = try #require(FileHandle(forUpdatingAtPath: path))
-        defer { try? file.close() }
-        try file.seek(toOffset: 65536 + 32)
-        let fsid = try #require(try file.read(upToCount: 16))
-        let end = try file.seekToEnd()
-        var damaged = 0
-        for offset in stride(from: UInt64(1 << 20), to: end, by: 16384) {
-            try file.seek(toOffset: offset + 32)
-            guard let header = try file.read(upToCount: 64), header.prefix(16) == fsid,
-                header[56] == 10, header[57] == 0
-            else { continue }
-            try file.seek(toOffset: offset + 200)
-            try file.write(contentsOf: Data([0x5a, 0xa5]))
-            damaged += 1
-        }
-        try #require(damaged > 0)
-    }
-
     @Test func aGroupThatCannotBeReadIsToldOfInTheWordsOfItsReader() throws {
         let image = try Image()
-        try damageFreeSpaceTree(image.path)
+        try #require(try damageTree(10, ofImage: image.path) > 0)
         let fs = try image.open(1)
         defer { bg_fs_close(fs) }
         let allocator = bg_fs_allocator(fs)
@@ -67,7 +48,7 @@ import Testing
 
     @Test func whatIsFreeIsFoundInTheExtentTreeInstead() throws {
         let image = try Image()
-        try damageFreeSpaceTree(image.path)
+        try #require(try damageTree(10, ofImage: image.path) > 0)
         let fs = try image.open(3)
         defer { bg_fs_close(fs) }
         var options = claimOptions(65536)
