@@ -22,7 +22,8 @@
  *   2. It may be set with no such run, for as long as nobody claims from the group
  *      because of it: a claim that is disappointed clears it.
  *   3. A node's bit or summary bit may be set with nothing below it, for as long as
- *      nobody searched there: a search that finds it empty clears it.
+ *      nobody searched there: a search that finds it empty clears it. (In a node of few
+ *      blocks one that finds the bin in another block has not looked.)
  *   4. A set bit below is never missed above for longer than the call that set it.
  *      Setters write below, then read above; clearers write above, then read
  *      below and set it again if they must; all four are sequentially consistent.
@@ -115,7 +116,7 @@ struct bgs_block {
 struct bgs_node {
 	uint64_t summary[BGS_BIN_WORDS];
 	/* The first blocks, those that are not there as one without any group; the first is NULL
-	 * once the node has more. */
+	 * once the node has more. RCU: written under BGS_MUTEX_GROUPS. */
 	struct bgs_block *few[BGS_FEW_BLOCKS];
 	char pad[2 * BGS_CACHE_LINE - 8 * (BGS_BIN_WORDS + BGS_FEW_BLOCKS)];
 	uint64_t bits[BGS_BINS];

@@ -263,8 +263,8 @@ enum bgs_index_code {
 /* The best code that this CPU can run, which is used. */
 enum bgs_index_code bgs_index_best_code(void);
 /*
- * For tests and measurements: use this code, which the CPU must be able to run, from now on. Not
- * thread safe.
+ * For tests and measurements: use this code, which the CPU must be able to run, for indexes from
+ * now on and for allocators that are made from now on.
  */
 void bgs_index_use_code(enum bgs_index_code code);
 /* For tests: change over to the bitmap (1) or to runs (0) now, until the index itself changes its

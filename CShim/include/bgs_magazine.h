@@ -87,7 +87,8 @@ struct bgs_magazine {
 	uint32_t owned[BGS_WINDOW_TYPES];
 	/* Where this processor last claimed through the lock: a hint. */
 	uint64_t last_region;
-	/* Small claims that may still open a window because of what came back; a hint. */
+	/* Small claims that may still open a window because something came back, or was to; a hint.
+	 */
 	uint32_t eager;
 	uint32_t pad0;
 	/* Taken to open a window; whoever finds it taken does without. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * bgs_paths.h - the two paths that nearly every claim and give-back takes through a
- * group's lock, each compiled as one function together with the index, for AVX2 and
- * as plain C (bgs_paths_locked.h).
+ * group's lock, each compiled as one function together with the index, for
+ * AVX-512, for AVX2 and as plain C (bgs_paths_locked.h).
  */
 #ifndef BGS_PATHS_H
 #define BGS_PATHS_H

@@ -101,7 +101,7 @@ find_in_few(struct bgs_node *node, struct bgs_block *first, uint64_t mask, uint1
 	if (__builtin_expect(!slots, 0))
 		return NULL;
 	i = (unsigned)__builtin_ctzll(slots);
-	/* NULL where the node has more of them by now. */
+	/* The first is NULL where the node has more of them by now, and then of no use either. */
 	block = bgs_dereference(node->few[i / BGS_BLOCK_GROUPS]);
 	return block ? bgs_dereference(block->groups[i % BGS_BLOCK_GROUPS]) : NULL;
 }
@@ -124,7 +124,8 @@ find_in_node(struct bgs_node *node, uint64_t mask, uint16_t slot_mask, unsigned 
 				*bin_at = bin;
 				return group;
 			}
-			/* Nothing there: what says otherwise is stale. */
+			/* Nothing there that is this lane's; if nothing at all, what says otherwise
+			 * is stale. */
 			if (!stale_is_cleared()) {
 				bin++;
 				continue;

@@ -79,7 +79,7 @@ int bgs_group_index_remove(struct bgs_group *group, uint32_t start, uint32_t sec
 
 /*
  * Lengths with a bin of their own, all at once: from now on whoever adds another run of such a
- * length to those that are there need not tell (bgs_group_add()).
+ * length to those that are there need not tell (bgs_group_add_alone_locked()).
  */
 static void announce_short(struct bgs_group *group)
 {

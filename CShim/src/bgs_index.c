@@ -9,7 +9,7 @@
 
 #include "bgs_index_internal.h"
 
-/* Atomic only because tests change them beside others that run; either set serves any index. */
+/* Atomic only because tests change them beside others that run; any of them serves any index. */
 static const struct bgs_index_operations *operations_chosen = &bgs_index_scalar;
 
 const struct bgs_paths *bgs_paths_chosen;

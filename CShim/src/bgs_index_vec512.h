@@ -73,8 +73,12 @@ VEC bool vec_has_class(const uint32_t *len, unsigned n, uint32_t value)
 	return vec_mask_within(len, n, value >> shift << shift, value | ((1u << shift) - 1)) != 0;
 }
 
-/* The entries before @keep as they are, the others from one further left, or right. */
-VEC void vec_move(uint32_t *a, unsigned n, unsigned keep, const int delta, uint32_t pad)
+/*
+ * The entries before @keep as they are, the others from one further left, or right; @value where
+ * @puts has a bit.
+ */
+VEC void vec_move(uint32_t *a, unsigned n, unsigned keep, const int delta, uint32_t pad,
+		  uint32_t puts, uint32_t value)
 {
 	uint32_t keeps = _bzhi_u32(~0u, keep);
 	__m512i low = vec_load16(a), high = n == 32 ? vec_load16(a + 16) : vec_all(pad);
@@ -83,29 +87,28 @@ VEC void vec_move(uint32_t *a, unsigned n, unsigned keep, const int delta, uint3
 	__m512i to_high = delta > 0 ? _mm512_alignr_epi32(high, low, 15)
 				    : _mm512_alignr_epi32(vec_all(pad), high, 1);
 
-	_mm512_storeu_si512(a, _mm512_mask_mov_epi32(to_low, (__mmask16)keeps, low));
+	to_low = _mm512_mask_mov_epi32(to_low, (__mmask16)keeps, low);
+	to_high = _mm512_mask_mov_epi32(to_high, (__mmask16)(keeps >> 16), high);
+	_mm512_storeu_si512(a, _mm512_mask_mov_epi32(to_low, (__mmask16)puts, vec_all(value)));
 	if (n == 32)
-		_mm512_storeu_si512(a + 16,
-				    _mm512_mask_mov_epi32(to_high, (__mmask16)(keeps >> 16), high));
+		_mm512_storeu_si512(a + 16, _mm512_mask_mov_epi32(to_high, (__mmask16)(puts >> 16),
+								  vec_all(value)));
 }
 
 VEC void vec_replace_one(uint32_t *a, unsigned n, unsigned keep, unsigned put, uint32_t value,
 			 const int delta, uint32_t pad)
 {
-	vec_move(a, n, keep, delta, pad);
-	if (put != BGS_NONE)
-		a[put] = value;
+	vec_move(a, n, keep, delta, pad, put == BGS_NONE ? 0 : 1u << put, value);
 }
 
 VEC void vec_insert(uint32_t *a, unsigned n, unsigned at, uint32_t value)
 {
-	vec_move(a, n, at, 1, 0);
-	a[at] = value;
+	vec_move(a, n, at, 1, 0, 1u << at, value);
 }
 
 VEC void vec_delete(uint32_t *a, unsigned n, unsigned at, uint32_t pad)
 {
-	vec_move(a, n, at, -1, pad);
+	vec_move(a, n, at, -1, pad, 0, 0);
 }
 
 #endif

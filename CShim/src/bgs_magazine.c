@@ -38,6 +38,7 @@ static uint32_t runs_of(uint32_t bits, uint32_t sectors)
 uint64_t bgs_magazine_claim(struct bgs_magazine *magazine, unsigned type, uint64_t profile,
 			    uint32_t sectors, unsigned turns)
 {
+	/* Acquire: pairs with the release in bgs_magazine_open(), for tag and flags. */
 	uint64_t word = __atomic_load_n(&magazine->word[type], __ATOMIC_ACQUIRE);
 	unsigned turn;
 
@@ -167,7 +168,8 @@ void bgs_magazine_open(struct bgs_magazine *magazine, unsigned type, struct bgs_
 	group->lends = 1;
 	/* Atomic for those who still try to change the closed word, and fail. */
 	sequence = (__atomic_load_n(&magazine->word[type], __ATOMIC_RELAXED) >> 32) + 1;
-	/* Release: pairs with the acquire in bgs_magazine_claim() and _give_back(). */
+	/* Release: pairs with the acquire in bgs_magazine_claim(), _claim_one() and _give_back().
+	 */
 	__atomic_store_n(&magazine->word[type], sequence << 32 | bits, __ATOMIC_RELEASE);
 	BGS_PROBE3(window_open, group->logical, region, bits);
 out:

@@ -228,16 +228,17 @@ public final class Allocator: @unchecked Sendable {
         return result
     }
 
-    /// What kept a group's free space from being learnt, in words: of `group`, or of the first one that
-    /// has this error.
+    /// What kept a group's free space from being learnt, in words: of `group`, or of the first one of
+    /// these flags that has this error.
     ///
     /// - Returns: false: no more is known than the error.
     package func appendCacheFailure(
         of group: GroupReference?,
+        _ flags: BlockGroupFlags,
         _ error: AllocationError,
         to text: inout TextBuffer
     ) -> Bool {
-        let found = group?.logical ?? firstGroup(withCacheError: -error.errno)
+        let found = group?.logical ?? firstGroup(of: flags, withCacheError: -error.errno)
         guard let found, let words = source?.cacheFailureWords(ofGroupAt: found) else {
             return false
         }
@@ -248,12 +249,16 @@ public final class Allocator: @unchecked Sendable {
         return true
     }
 
-    private func firstGroup(withCacheError result: CInt) -> UInt64? {
+    private func firstGroup(of flags: BlockGroupFlags, withCacheError result: CInt) -> UInt64? {
         var logical: UInt64 = 0
         // Ends: every group begins above the one before.
         while let group = reference(endingAbove: logical) {
             defer { group.put() }
-            if group.cacheError == result { return group.logical }
+            if group.cacheError == result,
+                bgs_flags_match(group.flags.rawValue, flags.rawValue)
+            {
+                return group.logical
+            }
             logical = group.logical + group.length
         }
         return nil

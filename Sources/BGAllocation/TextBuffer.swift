@@ -1,5 +1,6 @@
 //===-- TextBuffer.swift - text without a String -------------------------------------------------===//
-// Reports are written into a caller's buffer: cut to fit, ended by a 0, the whole length counted. Works the same with and without a Swift runtime.
+// Reports are written into a caller's buffer: cut to fit, ended by a 0, the whole length counted. Works
+// the same with and without a Swift runtime.
 
 /// Receives text piece by piece.
 @safe

@@ -150,7 +150,7 @@ private func claimWithWishes(
 ) -> CInt {
     guard let request = unsafe ClaimRequest(options) else { return refuseOptions() }
     let owner = unsafe AllocatorHandle(opaque: allocator).allocator
-    return returnCode(owner) { () throws(AllocationError) in
+    return returnCode(owner, flags: request.flags) { () throws(AllocationError) in
         let extent = try owner.claimExtent(request)
         unsafe out.pointee = bg_extent(logical: extent.logical, length: extent.length)
     }

@@ -64,19 +64,20 @@ func returnCode(_ body: () throws(AllocationError) -> Void) -> CInt {
     }
 }
 
-/// Runs a body that may have to learn the free space of `group`, or of any; what kept it from that is
-/// told in the words of whoever read it.
+/// Runs a body that may have to learn the free space of `group`, or of any with `flags`; what kept it
+/// from that is told in the words of whoever read it.
 @inline(__always)
 func returnCode(
     _ allocator: Allocator,
     _ group: GroupReference? = nil,
+    flags: BlockGroupFlags = [],
     _ body: () throws(AllocationError) -> Void
 ) -> CInt {
     do throws(AllocationError) {
         try body()
         return 0
     } catch {
-        keepText(error, allocator, group)
+        keepText(error, allocator, group, flags)
         return error.returnCode
     }
 }
@@ -102,14 +103,15 @@ private func keepText(_ error: AllocationError) {
 private func keepText(
     _ error: AllocationError,
     _ allocator: Allocator,
-    _ group: GroupReference?
+    _ group: GroupReference?,
+    _ flags: BlockGroupFlags
 ) {
     switch error.code {
     case .noSpace, .invalidArgument, .readOnly: return keepText(error)
     default: break
     }
     var isKnown = false
-    ErrorText.set { isKnown = allocator.appendCacheFailure(of: group, error, to: &$0) }
+    ErrorText.set { isKnown = allocator.appendCacheFailure(of: group, flags, error, to: &$0) }
     if !isKnown { keepText(error) }
 }
 

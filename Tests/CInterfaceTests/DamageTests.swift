@@ -46,6 +46,27 @@ import Testing
         #expect(bg_for_each_group(allocator, visit, nil) == 0)
     }
 
+    @Test func aClaimIsToldOfAGroupOfItsOwnType() throws {
+        let image = try Image()
+        try #require(try damageTree(10, ofImage: image.path) > 0)
+        let fs = try image.open(1)
+        defer { bg_fs_close(fs) }
+        let allocator = bg_fs_allocator(fs)
+        for type in [metadata, data] {
+            var options = claimOptions(65536)
+            options.flags = type
+            var extent = bg_extent()
+            #expect(bg_claim(allocator, &options, &extent) == -EUCLEAN)
+            let words = lastError().split(separator: " ")
+            let logical = try #require(words.count > 2 ? UInt64(words[2].dropLast()) : nil)
+            let group = try #require(bg_group_get(allocator, logical))
+            defer { bg_group_put(group) }
+            var stat = bg_group_stat()
+            #expect(bg_group_stat(group, &stat) == 0)
+            #expect(stat.flags & type != 0, "\(lastError())")
+        }
+    }
+
     @Test func whatIsFreeIsFoundInTheExtentTreeInstead() throws {
         let image = try Image()
         try #require(try damageTree(10, ofImage: image.path) > 0)

@@ -1,6 +1,6 @@
 //===-- DirectoryTests.swift - the bins of lengths -----------------------------------------------===//
 // Covers: bgs_bin_of() and its inverse over every length that matters.
-// Not here: searches, which every test of the allocator makes (BGAllocationTests).
+// Not here: searches (DirectorySearchTests.swift).
 //===-------------------------------------------------------------------------------------------===//
 
 import CShim

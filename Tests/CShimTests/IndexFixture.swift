@@ -68,6 +68,8 @@ final class IndexFixture {
     }
 
     deinit {
+        // Allocators that are made meanwhile, or later, take the best.
+        bgs_index_use_code(IndexCode.best.core)
         bgs_index_destroy(index)
         UnsafeMutableRawPointer(index).deallocate()
     }

@@ -1,6 +1,6 @@
 //===-- IndexModelTests.swift - random operations on an index and on a plain array -------------===//
 // A model step compares add, remove, the three claims and the questions with an array of bools. Sizes: 1, 63,
-// 4096, 262144, some not multiples of 64, with AVX2 and in plain C, across conversions the test forces.
+// 4096, 262144, some not multiples of 64, by each code of IndexCode, across conversions the test forces.
 // Replay: BG_SEED. BG_STEPS multiplies the steps, for longer runs in release builds.
 // SPDX-License-Identifier: LGPL-2.1-or-later
 

@@ -1,6 +1,6 @@
 //===-- GroupSource+Words.swift - why a group's free space could not be read ----------------------===//
-// The allocator keeps only an error's number with a group. The words are found again when somebody
-// asks, by reading once more: a group that is not cached has not changed since (GroupSource).
+// The allocator keeps only an error's number with a group; the words are made of what the source keeps
+// when somebody asks.
 
 import BGDiskFormat
 

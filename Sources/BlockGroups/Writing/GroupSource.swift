@@ -43,6 +43,8 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     /// Addresses of the groups that hold metadata (mixed ones included) and of SYSTEM groups.
     var metadataGroups: [UInt64] = []
     var systemGroups: [UInt64] = []
+    /// Why the free space of groups could not be read, by address.
+    private var cacheFailures: [UInt64: FilesystemError] = [:]
     /// Groups that somebody is about to take away.
     var leaving: Set<UInt64> = []
     /// Bytes of metadata space that the last change wants left.
@@ -86,6 +88,7 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
     /// The opposite. `chunks` is held.
     func forget(_ logical: UInt64) {
         entries[logical] = nil
+        cacheFailures[logical] = nil
         metadataGroups.removeAll { $0 == logical }
         systemGroups.removeAll { $0 == logical }
     }
@@ -116,6 +119,7 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
                 }
             }
         } catch {
+            chunks.withLock { cacheFailures[group.logical] = error }
             throw AllocationError(result: -error.errno)
         }
     }
@@ -130,16 +134,9 @@ package final class GroupSource: BlockGroupSource, @unchecked Sendable {
 
     // MARK: the committed trees
 
-    /// Why the free space of a group could not be read, in words; nil when it could. Right for a
-    /// group that is not cached (invariant 1), which is what one is that could not be read.
+    /// Why the free space of a group could not be read; nil: it could, or nobody has tried.
     package func cacheFailure(ofGroupAt logical: UInt64) -> FilesystemError? {
-        guard let entry = chunks.withLock({ entries[logical] }) else { return nil }
-        do throws(FilesystemError) {
-            try visitFreeSpace(of: entry) { (_, _) throws(FilesystemError) in }
-            return nil
-        } catch {
-            return error
-        }
+        chunks.withLock { cacheFailures[logical] }
     }
 
     private func visitFreeSpace(
