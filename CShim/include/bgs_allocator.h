@@ -168,7 +168,10 @@ bgs_allocator_usual(struct bgs_allocator *allocator, uint64_t flags, uint64_t le
 	return (struct bgs_usual){space, (uint32_t)sectors, (uint32_t)flags};
 }
 
-/* Return: 0 or -ENOSPC: a whole search must decide. */
+/*
+ * Serve it from this processor's window, in one try, or through a group's lock. Return: 0 or
+ * -ENOSPC: a whole search must decide.
+ */
 static inline int bgs_allocator_claim_usual(struct bgs_allocator *allocator, struct bgs_usual usual,
 					    struct bgs_extent *extent_out)
 {
