@@ -94,6 +94,25 @@ extension Filesystem {
         }
     }
 
+    /// Claims space for a file's data: all of `length` where that can be had, otherwise less.
+    func claimFileData(length: UInt64) throws(FilesystemError) -> Extent {
+        try claimData(length: length, lengthMin: sectorSize).commit()
+    }
+
+    /// Ends a claim whose recording failed, unless it was recorded and only what came after failed.
+    func giveBackFileData(_ extent: Extent) {
+        do throws(FilesystemError) {
+            let isRecorded = try readTrees { (transaction) throws(FilesystemError) in
+                try transaction.isRecorded(logical: extent.logical, length: extent.length)
+            }
+            guard !isRecorded else { return }
+        } catch {
+            // Nobody can tell any more whose the range is: it stays out of use.
+            return
+        }
+        do throws(AllocationError) { try allocator.giveBack(extent) } catch {}
+    }
+
     // MARK: writing
 
     /// Writes bytes to every copy of space that the caller claimed for data. They are durable when a
