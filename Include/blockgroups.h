@@ -726,8 +726,8 @@ int bg_file_close(struct bg_file *file);
  * @offset:	first byte.
  * @length_out:	how many were read: fewer than wanted only where the file ends.
  *
- * Return: 0, -EINVAL, -EIO (no copy can be read, none has the right checksum, or none is recorded of
- * a file that has checksums), -EOPNOTSUPP (compressed data) or -EUCLEAN.
+ * Return: 0, -EINVAL, -EIO (no copy can be read, none has the right checksum, or none is recorded
+ * of a file that has checksums), -EOPNOTSUPP (compressed data) or -EUCLEAN.
  */
 int bg_file_pread(struct bg_file *file, void *buffer, size_t length, uint64_t offset,
 		  size_t *length_out);
