@@ -25,7 +25,7 @@ public protocol BlockGroupSource: AnyObject {
     func hasRoomForChunk(flags: BlockGroupFlags) -> Bool?
 
     /// What kept the free space of a group from being learnt, for people, in UTF-8; nil: no more is
-    /// known than the error. May take as long as learning it.
+    /// known than the error.
     func cacheFailureWords(ofGroupAt logical: UInt64) -> [UInt8]?
 }
 

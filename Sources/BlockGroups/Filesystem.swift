@@ -48,10 +48,11 @@ public final class Filesystem: @unchecked Sendable {
     /// Opens a file system.
     ///
     /// Opened for writing, its devices are this process's alone: neither mounted nor open for writing
-    /// elsewhere, until the object goes and every ``BlockGroup`` of it. What cannot be kept right is refused with the reason:
-    /// features that are not known, a log tree to replay, quotas, a balance or device replacement
-    /// under way, a free-space tree that is not valid, raid5 and raid6, sectors of other than 4096
-    /// bytes, seeds, and devices that are missing or behind. Nothing was written then.
+    /// elsewhere, until the object goes and every ``BlockGroup`` of it. What cannot be kept right is
+    /// refused with the reason: features that are not known, a log tree to replay, quotas, a balance
+    /// or device replacement under way, a free-space tree that is not valid, raid5 and raid6, sectors
+    /// of other than 4096 bytes, seeds, and devices that are missing or behind. Nothing was written
+    /// then.
     ///
     /// - Parameters:
     ///   - paths: its devices, in any order.
@@ -151,7 +152,7 @@ public final class Filesystem: @unchecked Sendable {
         if let first { throw first }
     }
 
-    /// Why the free space of a group could not be read, in words; nil when it could.
+    /// Why the free space of a group could not be read, in words; nil: it could, or nobody has tried.
     public func cacheFailure(ofGroupAt logical: UInt64) -> FilesystemError? {
         source.cacheFailure(ofGroupAt: logical)
     }

@@ -9,9 +9,15 @@ import Foundation
 import Testing
 
 @Suite struct DamageTests {
-    @Test func aGroupThatCannotBeReadIsToldOfInTheWordsOfItsReader() throws {
+    /// An image whose free-space tree nobody can read.
+    private func damagedImage() throws -> Image {
         let image = try Image()
         try #require(try damageTree(10, ofImage: image.path) > 0)
+        return image
+    }
+
+    @Test func aGroupThatCannotBeReadIsToldOfInTheWordsOfItsReader() throws {
+        let image = try damagedImage()
         let fs = try image.open(1)
         defer { bg_fs_close(fs) }
         let allocator = bg_fs_allocator(fs)
@@ -47,8 +53,7 @@ import Testing
     }
 
     @Test func aClaimIsToldOfAGroupOfItsOwnType() throws {
-        let image = try Image()
-        try #require(try damageTree(10, ofImage: image.path) > 0)
+        let image = try damagedImage()
         let fs = try image.open(1)
         defer { bg_fs_close(fs) }
         let allocator = bg_fs_allocator(fs)
@@ -68,8 +73,7 @@ import Testing
     }
 
     @Test func whatIsFreeIsFoundInTheExtentTreeInstead() throws {
-        let image = try Image()
-        try #require(try damageTree(10, ofImage: image.path) > 0)
+        let image = try damagedImage()
         let fs = try image.open(3)
         defer { bg_fs_close(fs) }
         var options = claimOptions(65536)
